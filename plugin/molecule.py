@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.frozen import Frozen, frozen_array, texts_by_name
+from equidrift.shown import Tabled
 from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text
 
 _TABLE = (
@@ -30,7 +31,7 @@ ORDERS = (0.0, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Molecule(Frozen):
+class Molecule(Tabled, Frozen):
     """A molecular graph with every hydrogen explicit, in the caller's atom order.
 
     Parameters

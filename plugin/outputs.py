@@ -147,6 +147,20 @@ def recall_finished(outputs: Sequence[StrPath], command: str) -> dict[str, Any] 
     return told
 
 
+def told_of(output: StrPath) -> dict[str, Any]:
+    """What the run that wrote this very file has told at its end, whichever command it
+    was; empty if nothing is remembered, or the file has changed since.
+    """
+    try:
+        entry = json.loads(_note(output).read_text())
+        told: dict[str, Any] = (
+            entry["told"]["summary"] if entry["files"][0] == _state(output) else {}
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _note(output: StrPath) -> Path:
     name = sha256(os.path.realpath(output).encode("utf-8", "surrogatepass")).hexdigest()
     return cache_folder() / "finished" / f"{name[:32]}.json"

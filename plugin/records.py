@@ -27,6 +27,7 @@ from equidrift.molecule import (
     SYMBOLS,
     Molecule,
 )
+from equidrift.shown import Plotted, Viewed
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ TITLE = "_Name"  # among the properties of conformers: the titles, where each ha
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble(Frozen):
+class Ensemble(Plotted, Frozen):
     """Conformers of one molecule.
 
     positions_A float64 (n_samples, n_atoms, 3); seeds int64 (n_samples,); log_prob and
@@ -248,7 +249,7 @@ class Ensemble(Frozen):
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory(Frozen):
+class Trajectory(Viewed, Frozen):
     """Frames of one molecule: positions_A (n_frames, n_atoms, 3) and time_fs
     (n_frames,).
 

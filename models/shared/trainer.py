@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from equidrift.models.shared import checkpoint
+from equidrift.models.shared.history import History
 
 Progress = Callable[[dict[str, float]], None]
 Batches = Callable[[int], Any]  # step -> batch; its length is what a card calls samples
 Loss = Callable[[nn.Module, Any], Tensor]
 Tensors = tuple[Tensor, ...] | list[Tensor]
 HELD_OUT_BATCHES = 8
+NOTED_EVERY = 20  # steps between rows of the history, and between calls of `progress`
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Trainer:
         begun = time.perf_counter() - self.seconds
         saved = time.perf_counter()
         running: float | None = None
+        history = History(self.out, self.step)
         if self.step == 0 and budget_s > 0:
             self._hold_out("before", loss)
         self.network.train()
@@ -171,16 +174,23 @@ class Trainer:
             value = self._update(batch(self.step), loss, budget_s)
             running = value if running is None else 0.98 * running + 0.02 * value
             self.seconds = time.perf_counter() - begun
-            if progress is not None and self.step % 20 == 0:
-                progress(self._event(running, budget_s))
+            if self.step % NOTED_EVERY == 0:
+                self._note(history, running)
+                if progress is not None:
+                    progress(self._event(running, budget_s))
             if time.perf_counter() - saved > self.schedule.checkpoint_s:
                 self.save()
                 saved = time.perf_counter()
         if self.step:
             self._hold_out("after", loss)
-        if progress is not None and running is not None:
-            progress(self._event(running, budget_s))
+        if running is not None:
+            self._note(history, running)
+            if progress is not None:
+                progress(self._event(running, budget_s))
         self.save()
+
+    def _note(self, history: History, loss: float) -> None:
+        history.note(self.step, loss, self.optimiser.param_groups[0]["lr"], self.seconds)
 
     def share(self, budget_s: float) -> float:
         """Share of the run that is over: of the steps, or of the time where no steps

@@ -33,7 +33,7 @@ from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
 from equidrift.models.trajectories.diffusion.residual import RHO, ResidualGeoTDM
 from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import advance
-from equidrift.models.trajectories.windows import gaps, run_of
+from equidrift.models.trajectories.windows import CONTEXT, gaps, run_of
 from equidrift.records import Molecule, Trajectory
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 Estimate = Callable[[Tensor, float], Tensor]  # noisy frames and a time -> clean frames
 LEAD = 8  # frames in which a free atom is led to where it is known next
-CONTEXT = 10  # whole frames before a gap that are read
 LEAST_HELD = 3  # atoms of a frame that a conformer can be placed by
 
 

@@ -10,58 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.errors import InputError
-from equidrift.models.trajectories.windows import continuation, with_blank
-from equidrift.protocols import Callback, TrajectoryModel
-from equidrift.records import Trajectory
+from equidrift.models.trajectories.task import Task, TaskModel
 
 
-class _Baseline(TrajectoryModel):
+class _Baseline(TaskModel):
     """What both have in common; subclasses give the weights of the given frames."""
 
     name: str
     min_frames: int
     dt_range_fs = (0.0, math.inf)
     elements = None  # any
+    context = None
 
-    def complete(
-        self,
-        trajectory: Trajectory,
-        given: NDArray[np.bool_],
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> NDArray[np.float64]:
-        """The frames not given, as the rule of this baseline fills them; see
-        `TrajectoryModel.complete`.
-
-        Raises
-        ------
-        InputError
-            where fewer frames are given than the rule needs.
-        """
-        del steps, callback
-        known = np.flatnonzero(given)
-        if len(known) < self.min_frames:
-            raise InputError(
-                f"{self.name} needs {self.min_frames} given frames, and there are "
-                f"{len(known)}; give more"
-            )
-        frames = np.array(trajectory.positions_A, np.float64)
-        for k in np.flatnonzero(~np.asarray(given)).tolist():
+    def _completed(self, task: Task) -> NDArray[np.float64]:
+        self._check_enough(task.given)
+        known = np.flatnonzero(task.given)
+        frames = np.array(task.trajectory.positions_A, np.float64)
+        for k in np.flatnonzero(~task.given).tolist():
             frames[k] = self._filled(frames, known, k)
-        return np.repeat(frames[None], len(seeds), axis=0)
+        return np.repeat(frames[None], len(task.seeds), axis=0)
 
-    def continue_(
-        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any
-    ) -> list[Trajectory]:
-        """The n_frames after the trajectory, one Trajectory per seed; see
-        `TrajectoryModel.continue_`.
-        """
-        whole, given = with_blank(trajectory, trajectory.positions_A, n_frames)
-        made = self.complete(whole, given, seeds, **options)
-        return [continuation(trajectory, frames[~given], {"model": self.name}) for frames in made]
+    def _provenance(self, seed: int) -> dict[str, Any]:
+        del seed  # every seed gives the same frames
+        return {"model": self.name}
 
     def _filled(
         self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int

@@ -19,10 +19,10 @@ from equidrift.models.shared.run import load_network
 from equidrift.models.trajectories.atom_masks import check_mask, conformer_frame
 from equidrift.models.trajectories.graphs import fingerprint, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.models.trajectories.integrator.run import CONTEXT
 from equidrift.models.trajectories.networks import Network, make_network
-from equidrift.models.trajectories.windows import continuation, with_blank
-from equidrift.protocols import Callback, TrajectoryModel
+from equidrift.models.trajectories.task import Task, TaskModel
+from equidrift.models.trajectories.windows import CONTEXT, with_blank
+from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
@@ -44,36 +44,19 @@ class Window:
 Fill = Callable[[Graph, Tensor, Tensor, Window], Tensor]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What `complete` is asked for; `given` is (t,) or (t, n)."""
-
-    trajectory: Trajectory
-    given: NDArray[np.bool_]
-    seeds: NDArray[np.int64]
-    steps: int | None = None
-    callback: Callback | None = None
-
-    def with_given(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The samples (s, t, n, 3) with what is given as it came."""
-        samples[:, self.given] = np.asarray(self.trajectory.positions_A)[self.given]
-        return samples
-
-    def with_whole_frame(self, seed: int) -> Task:
-        """The task of one seed, the frame with most given atoms completed."""
-        fullest = int(self.given.sum(1).argmax())
-        frames, mask = np.array(self.trajectory.positions_A, np.float64), self.given.copy()
-        frames[fullest] = conformer_frame(
-            self.trajectory.molecule, frames[fullest], mask[fullest], seed
-        )
-        mask[fullest] = True
-        trajectory = self.trajectory.replace(positions_A=frames)
-        return replace(
-            self, trajectory=trajectory, given=mask, seeds=np.array([seed], np.int64), callback=None
-        )
+def with_whole_frame(task: Task, seed: int) -> Task:
+    """The task of one seed, the frame with most given atoms completed."""
+    fullest = int(task.given.sum(1).argmax())
+    frames, mask = np.array(task.trajectory.positions_A, np.float64), task.given.copy()
+    molecule = task.trajectory.molecule
+    frames[fullest] = conformer_frame(molecule, frames[fullest], mask[fullest], seed)
+    mask[fullest] = True
+    trajectory = task.trajectory.replace(positions_A=frames)
+    seeds = np.array([seed], np.int64)
+    return replace(task, trajectory=trajectory, given=mask, seeds=seeds, callback=None)
 
 
-class ChemistryModel(TrajectoryModel):
+class ChemistryModel(TaskModel):
     """What the trajectory models of molecules share: weights, the graph, windows and
     chains.
 
@@ -112,46 +95,19 @@ class ChemistryModel(TrajectoryModel):
         self.weights_sha256 = str(self.card["sha256"])
         self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
 
-    def complete(
-        self,
-        trajectory: Trajectory,
-        given: NDArray[np.bool_],
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> NDArray[np.float64]:
-        """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they
-        came; see `protocols.TrajectoryModel`.
-
-        given : (n_frames,), or (n_frames, n_atoms) where some atoms are known in some
-            frames (`atom_masks`).
-
-        Raises
-        ------
-        InputError
-            where fewer frames are given than the model needs, or frames that are marked
-            as given are not finite.
-        """
-        given = np.asarray(given, bool)
-        whole_frames = (
-            given.ndim == 2
-            and given.shape == np.shape(trajectory.positions_A)[:2]
-            and (given.all(1) == given.any(1)).all()
-        )
-        if whole_frames:
-            given = np.asarray(given.all(axis=1))
-        task = Task(trajectory, given, np.asarray(seeds, np.int64), steps, callback)
-        return self._complete_atoms(task) if given.ndim == 2 else self._complete_frames(task)
+    def _completed(self, task: Task) -> NDArray[np.float64]:
+        given = task.given
+        if given.ndim == 2 and given.shape == np.shape(task.trajectory.positions_A)[:2]:
+            whole = given.all(axis=1)
+            if (whole == given.any(axis=1)).all():
+                task = replace(task, given=np.asarray(whole))
+        by_atoms = task.given.ndim == 2
+        return self._complete_atoms(task) if by_atoms else self._complete_frames(task)
 
     def _complete_frames(self, task: Task) -> NDArray[np.float64]:
         """`complete` where whole frames are given."""
         given, molecule = task.given, task.trajectory.molecule
-        if int(given.sum()) < self.min_frames:
-            raise InputError(
-                f"{self.name} needs {self.min_frames} given frames, and there are "
-                f"{int(given.sum())}; give more"
-            )
+        self._check_enough(given)
         known = np.array(task.trajectory.positions_A, np.float64)
         if not np.isfinite(known[given]).all():
             raise InputError(
@@ -189,7 +145,7 @@ class ChemistryModel(TrajectoryModel):
         """
         given, known = task.given, check_mask(task.trajectory, task.given)
         if not self.windowed and not given.all(1).any():
-            made = [self._complete_atoms(task.with_whole_frame(int(s)))[0] for s in task.seeds]
+            made = [self._complete_atoms(with_whole_frame(task, int(s)))[0] for s in task.seeds]
             return np.array(made, np.float64).reshape(len(made), *known.shape)
         centre = known[given].mean(0)
         x = np.where(given[..., None], known - centre, 0.0)
@@ -217,48 +173,25 @@ class ChemistryModel(TrajectoryModel):
         """Frames (b, t, n, 3) for given ones in x (b, t, n, 3)."""
         raise NotImplementedError
 
-    def continue_(
-        self,
-        trajectory: Trajectory,
-        n_frames: int,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed: windows over
-        `complete`, chained.
-        """
-        made = []
-        for seed in np.asarray(seeds).tolist():
-            frames, link = np.array(trajectory.positions_A[-CONTEXT:]), 0
-            had = len(frames)
-            while len(frames) - had < n_frames:
-                head = frames[-CONTEXT:]
-                new = min(max(1, self.window - len(head)), n_frames - (len(frames) - had))
-                part, mask = with_blank(trajectory, head, new)
-                stream = np.array([link_seed(seed, link)], np.int64)
-                frames = np.concatenate(
-                    [
-                        frames,
-                        self.complete(part, mask, stream, steps=steps, callback=callback)[
-                            0, len(head) :
-                        ],
-                    ]
-                )
-                link += 1
-            made.append(frames[had:])
-        return self._after(trajectory, made, seeds)
+    def _following(self, task: Task, n_frames: int) -> Iterable[NDArray[np.float64]]:
+        """New frames (n_frames, n, 3) for each seed: windows, chained, if `windowed`."""
+        if not self.windowed:
+            return super()._following(task, n_frames)
+        return [self._chained(task, n_frames, seed) for seed in task.seeds.tolist()]
 
-    def _after(
-        self, trajectory: Trajectory, made: Iterable[NDArray[np.float64]], seeds: NDArray[np.int64]
-    ) -> list[Trajectory]:
-        """New frames (n_frames, n, 3) of each seed as what comes after a trajectory."""
-        common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
-        return [
-            continuation(trajectory, x, common | {"seed": int(seed)})
-            for x, seed in zip(made, np.asarray(seeds), strict=True)
-        ]
+    def _chained(self, task: Task, n_frames: int, seed: int) -> NDArray[np.float64]:
+        """New frames (n_frames, n, 3) of one seed, window after window."""
+        frames, link = np.array(task.trajectory.positions_A[-CONTEXT:]), 0
+        had = len(frames)
+        while len(frames) - had < n_frames:
+            head = frames[-CONTEXT:]
+            new = min(max(1, self.window - len(head)), n_frames - (len(frames) - had))
+            part, mask = with_blank(task.trajectory, head, new)
+            stream = np.array([link_seed(seed, link)], np.int64)
+            made = self.complete(part, mask, stream, steps=task.steps, callback=task.callback)
+            frames = np.concatenate([frames, made[0, len(head) :]])
+            link += 1
+        return frames[had:]
 
     def _coarse(
         self, trajectory: Trajectory, level: float, least_frames: int

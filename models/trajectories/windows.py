@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.protocols import TrajectoryModel
 from equidrift.records import Trajectory
 
 if TYPE_CHECKING:  # the baselines load no torch
     from torch import Tensor
+
+CONTEXT = 10  # given frames before a gap that are read
 
 
 def with_blank(
@@ -40,35 +41,6 @@ def continuation(
     return with_last_box(trajectory).replace(
         positions_A=positions_A, time_fs=time_fs, provenance=provenance
     )
-
-
-def frames_after(
-    model: TrajectoryModel,
-    trajectory: Trajectory,
-    missing: tuple[Trajectory, NDArray[np.bool_]],
-    seeds: NDArray[np.int64],
-    provenance: dict[str, Any],
-    **calls: Any,
-) -> list[Trajectory]:
-    """What a model makes of the missing frames of `with_blank` after a trajectory, one
-    Trajectory per seed.
-
-    Parameters
-    ----------
-    provenance : dict
-        Of each; its model, weights, seed and that it is not exact are added.
-    **calls
-        `steps` and `callback` of `complete`.
-    """
-    whole, given = missing
-    made = model.complete(whole, given, seeds, **calls)[:, ~given]
-    common: dict[str, Any] = {"model": model.name, "exact": False}
-    if model.weights_sha256 is not None:
-        common["weights_sha256"] = model.weights_sha256
-    return [
-        continuation(trajectory, x, common | provenance | {"seed": int(seed)})
-        for x, seed in zip(made, np.asarray(seeds), strict=True)
-    ]
 
 
 def with_last_box(trajectory: Trajectory) -> Trajectory:

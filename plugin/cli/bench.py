@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from equidrift.cli.options import SummaryAsJson
+from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
 from equidrift.registry import BENCHMARKS, resolve
 
 
@@ -17,20 +17,29 @@ def command(
     full: Annotated[
         bool, typer.Option("--full", help="The form that the docs quote; takes longer.")
     ] = False,
+    plot: Plot = None,
+    overwrite: Overwrite = False,
     as_json: SummaryAsJson = False,
 ) -> int:
     """Measure the shipped models beside the baselines."""
     from equidrift.cli.output import print_json
     from equidrift.errors import UnknownNameError
+    from equidrift.outputs import claim
+    from equidrift.report.plots import save_png
+    from equidrift.report.tables import bench_figure
 
     if name not in BENCHMARKS:
         raise UnknownNameError("benchmark", name, BENCHMARKS)
+    if plot is not None:
+        claim([plot], overwrite=overwrite)
 
     def progress(message: object) -> None:
         if not as_json and sys.stderr.isatty():
             typer.echo(str(message), err=True)
 
     result = resolve(BENCHMARKS[name])(full=full, progress=progress)
+    if plot is not None:
+        save_png(bench_figure(result), plot)
     if as_json:
         print_json(result)
     else:

@@ -31,8 +31,9 @@ REQUIRED = (
     "rich",
     "pydantic",
     "PyYAML",
+    "matplotlib",
 )
-OPTIONAL = {"tblite": "xtb", "h5py": "h5md", "posebusters": "checks", "plotly": "report"}
+OPTIONAL = {"tblite": "xtb", "h5py": "h5md", "posebusters": "checks"}
 ETHANOL = "CCO"
 # that an installation has: of the default models, and of what judges and proposes for them
 DEFAULT_WEIGHTS = (

@@ -31,7 +31,18 @@ def build() -> Callable[[], None]:
 
     Each command's module imports what it needs only when the command runs.
     """
-    from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
+    from equidrift.cli import (
+        bench,
+        doctor,
+        forecast,
+        generate,
+        md,
+        models,
+        refine,
+        report,
+        sample,
+        train,
+    )
 
     app = typer.Typer(
         cls=OneLineErrors,
@@ -45,6 +56,7 @@ def build() -> Callable[[], None]:
         "forecast": forecast,
         "generate": generate,
         "md": md,
+        "report": report,
         "train": train,
         "bench": bench,
         "models": models,

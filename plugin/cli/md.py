@@ -17,6 +17,7 @@ from equidrift.cli.options import (
     Charge,
     LargestFragment,
     Overwrite,
+    Plot,
     Seed,
     Smiles,
     SummaryAsJson,
@@ -146,6 +147,7 @@ class Request:
     adapt: Annotated[str | None, option(Kind("TIME", time_text), ADAPT_HELP, panel=SAMPLING)] = None
     interval: Annotated[str | None, option(TIME, INTERVAL_HELP, panel=SHOWN)] = None
     threads: Annotated[int | None, option(COUNT, THREADS_HELP)] = None
+    plot: Plot = None
     overwrite: Overwrite = False
     as_json: SummaryAsJson = False
 

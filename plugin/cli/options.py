@@ -16,7 +16,7 @@ from equidrift.cli.values import (
     integer,
     option,
 )
-from equidrift.files.formats import check_output
+from equidrift.files.formats import check_output, check_picture
 from equidrift.registry import check_relaxation, relaxations
 
 # groups of options in the help
@@ -73,6 +73,10 @@ Smiles = Annotated[str | None, option(Kind("SMILES", str), SMILES_HELP, "--smile
 LargestFragment = Annotated[
     bool,
     flag("--largest-fragment", "Keep only the largest fragment of a salt or solvate.", READING),
+]
+PLOT_HELP = "Write a figure of the result, .png, beside what is printed."
+Plot = Annotated[
+    Path | None, option(checked(check_picture, "FILE.png"), PLOT_HELP, "--plot", panel=SHOWN)
 ]
 Overwrite = Annotated[
     bool, flag("--overwrite", "Replace files that exist; inputs are never replaced.", SHOWN)

@@ -80,6 +80,31 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def check_picture(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that a figure of this name can be written.
+
+    Raises
+    ------
+    UnknownNameError
+        For a suffix other than .png. Other errors as `check_writable`.
+    """
+    return _with_suffix(path, "suffix of a figure", (".png",))
+
+
+def check_page(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that a page of this name can be written; errors as
+    `check_picture`, for .html.
+    """
+    return _with_suffix(path, "suffix of a page", (".html", ".htm"))
+
+
+def _with_suffix(path: str | os.PathLike[str], what: str, allowed: tuple[str, ...]) -> Path:
+    suffix = Path(path).suffix.lower()
+    if suffix not in allowed:
+        raise UnknownNameError(what, suffix or os.fspath(path), allowed)
+    return check_writable(path)
+
+
 def check_folder(path: str | os.PathLike[str]) -> Path:
     """Make sure, before any work, that a folder of this name is there or can be made.
 

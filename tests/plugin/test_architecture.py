@@ -17,7 +17,12 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text()
 CORE = ROOT / "plugin"
 OUTSIDE = {"__init__", "_version"}
 # lazy, see the page
-UPWARD = {("records", "files"), ("records", "registry"), ("molecule", "registry")}
+UPWARD = {
+    ("records", "files"),
+    ("records", "registry"),
+    ("molecule", "registry"),
+    ("shown", "registry"),
+}
 
 
 def block(name: str) -> list[str]:

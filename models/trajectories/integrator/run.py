@@ -15,13 +15,13 @@ from equidrift.models.shared.newton import newton_step
 from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import Bath, Integrator, advance
 from equidrift.models.trajectories.integrator.network import Graph, pair_vectors
+from equidrift.models.trajectories.windows import CONTEXT
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
 from equidrift.units import BOLTZMANN_AMU_A2_PER_FS2_K
 
 if TYPE_CHECKING:
     from equidrift.models.trajectories.integrator.sampler import IntegratorModel
-CONTEXT = 10  # given frames before a gap that are read
 # frames further apart say nothing of velocities: fast vibrations have turned over, and
 # thermal ones are drawn
 OBSERVABLE_FS = 15.0

@@ -14,10 +14,9 @@ from equidrift.models.trajectories.atom_masks import between
 from equidrift.models.trajectories.graphs import fingerprint, molecule_graph
 from equidrift.models.trajectories.integrator.integrator import Force, Integrator
 from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.models.trajectories.integrator.run import CONTEXT, Guard, IntegratorRun, blended
+from equidrift.models.trajectories.integrator.run import Guard, IntegratorRun, blended
 from equidrift.models.trajectories.model import ChemistryModel, Window
-from equidrift.models.trajectories.windows import gaps, run_of, with_blank
-from equidrift.protocols import Callback
+from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule, Trajectory
 
 
@@ -108,23 +107,6 @@ class IntegratorModel(ChemistryModel):
             lambda a, b: blended(graph, a, b),
             lambda frames: Guard(graph, frames),
         )
-
-    def continue_(
-        self,
-        trajectory: Trajectory,
-        n_frames: int,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed, in one run of
-        whatever length.
-        """
-        head = trajectory.positions_A[-CONTEXT:]
-        whole, given = with_blank(trajectory, head, n_frames)
-        made = self.complete(whole, given, seeds, steps=steps, callback=callback)[:, ~given]
-        return self._after(trajectory, made, seeds)
 
     def refine(
         self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3

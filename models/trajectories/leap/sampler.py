@@ -11,9 +11,8 @@ from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.trajectories.leap.leaper import Leaper
-from equidrift.models.trajectories.windows import frames_after, with_blank
-from equidrift.protocols import Callback, TrajectoryModel
-from equidrift.records import Molecule, Trajectory
+from equidrift.models.trajectories.task import Task, TaskModel
+from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.seeds import sample_rng
 
@@ -27,7 +26,7 @@ SETTLE_FRICTION_PER_FS = 0.02  # which is high, so that this is so within `SETTL
 Array = NDArray[np.float64]
 
 
-class LeapModel(TrajectoryModel):
+class LeapModel(TaskModel):
     """Leaps of torsions, everything else settled by a short relaxation and dynamics in a
     force field. Not exact: `proposer.LeapProposer` is the exact twin.
 
@@ -49,6 +48,7 @@ class LeapModel(TrajectoryModel):
     """
 
     min_frames = 1
+    context = 1
     elements = ELEMENTS
     max_atoms = 200
 
@@ -69,40 +69,22 @@ class LeapModel(TrajectoryModel):
         low, high = self.leaper.lag_range_ps
         self.dt_range_fs = (1000 * low, 1000 * high)
 
-    def complete(
-        self,
-        trajectory: Trajectory,
-        given: NDArray[np.bool_],
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> Array:
-        """Samples (len(seeds), n_frames, n_atoms, 3), each missing frame leapt to from the
-        one before; see `TrajectoryModel.complete`.
-
-        Raises
-        ------
-        InputError
-            If frames are missing before a given one, to which no leap leads, or single
-            atoms are given.
-        """
-        del steps
-        given = np.asarray(given, bool)
+    def _completed(self, task: Task) -> Array:
+        given = task.given
         past = int(given.sum())
         if given.ndim != 1 or not past or not given[:past].all():
             raise InputError(
                 f"{self.name} leaps ahead from given frames, and here frames are missing before "
                 "given ones; fill gaps with the default model, or by md"
             )
-        x = np.where(given[:, None, None], np.asarray(trajectory.positions_A, np.float64), 0.0)
-        out = np.repeat(x[None], len(seeds), axis=0)
-        molecule = trajectory.molecule
-        lag_ps = self.leaper.check_lag(float(trajectory.dt_fs) / 1000)
-        for sample, seed in zip(out, np.asarray(seeds).tolist(), strict=True):
-            self._leap(molecule, sample, past, lag_ps, int(seed))
-            if callback is not None:
-                callback({"frames": len(x) - past})
+        x = np.where(given[:, None, None], np.asarray(task.trajectory.positions_A, np.float64), 0.0)
+        out = np.repeat(x[None], len(task.seeds), axis=0)
+        molecule = task.trajectory.molecule
+        lag_ps = self.leaper.check_lag(float(task.trajectory.dt_fs) / 1000)
+        for sample, seed in zip(out, task.seeds.tolist(), strict=True):
+            self._leap(molecule, sample, past, lag_ps, seed)
+            if task.callback is not None:
+                task.callback({"frames": len(x) - past})
         return out
 
     def _leap(self, molecule: Molecule, x: Array, first: int, lag_ps: float, seed: int) -> None:
@@ -122,19 +104,5 @@ class LeapModel(TrajectoryModel):
             run.warm(self.leaper.temperature_K, int(rng.integers(2**31)))
             x[k] = run.run(round(self.settle_fs / STEP_FS)).positions_A
 
-    def continue_(
-        self,
-        trajectory: Trajectory,
-        n_frames: int,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed; see
-        `TrajectoryModel.continue_`.
-        """
-        missing = with_blank(trajectory, trajectory.positions_A[-1:], n_frames)
-        conditions = {"temperature_K": self.leaper.temperature_K}
-        calls: dict[str, Any] = {"steps": steps, "callback": callback}
-        return frames_after(self, trajectory, missing, seeds, conditions, **calls)
+    def _provenance(self, seed: int) -> dict[str, Any]:
+        return super()._provenance(seed) | {"temperature_K": self.leaper.temperature_K}

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
 from equidrift.models.trajectories.graphs import molecule_graph
-from equidrift.models.trajectories.integrator.run import CONTEXT, OBSERVABLE_FS, blended
+from equidrift.models.trajectories.integrator.run import OBSERVABLE_FS, blended
 from equidrift.models.trajectories.md.velocities import Bath, normal_modes, observed
 from equidrift.models.trajectories.model import link_seed
-from equidrift.models.trajectories.windows import frames_after, gaps, run_of, with_blank
-from equidrift.protocols import Callback, TrajectoryModel
+from equidrift.models.trajectories.task import Task, TaskModel
+from equidrift.models.trajectories.windows import CONTEXT, gaps, run_of
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import host_function
 from equidrift.seeds import sample_rng
@@ -30,7 +30,7 @@ STEP_FS = 0.5  # the longest sub-step: a tenth of the fastest stretch's period i
 Array = NDArray[np.float64]
 
 
-class DynamicsModel(TrajectoryModel):
+class DynamicsModel(TaskModel):
     """Langevin dynamics in OpenMM, gone on with from given frames.
 
     Frames at most 15 fs apart tell the velocities (`velocities.observed`), and what they
@@ -81,33 +81,14 @@ class DynamicsModel(TrajectoryModel):
         self.bath, self.step_fs, self.system = Bath(temperature_K, friction_per_fs), step_fs, system
         self._systems: dict[Molecule, openmm.System] = {}
 
-    def complete(
-        self,
-        trajectory: Trajectory,
-        given: NDArray[np.bool_],
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> Array:
-        """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames (n_frames,) as
-        they came; see `TrajectoryModel.complete`.
-
-        Raises
-        ------
-        InputError
-            If no frame is given, or single atoms are.
-        MoleculeError
-            If MMFF94 has no parameters for the molecule.
-        """
-        del steps
-        given = _whole_frames(np.asarray(given, bool))
-        x = np.where(given[:, None, None], np.asarray(trajectory.positions_A, np.float64), 0.0)
-        out = np.repeat(x[None], len(seeds), axis=0)
+    def _completed(self, task: Task) -> Array:
+        given, positions = _whole_frames(task.given), np.asarray(task.trajectory.positions_A)
+        x = np.where(given[:, None, None], positions.astype(np.float64), 0.0)
+        out = np.repeat(x[None], len(task.seeds), axis=0)
         for number, (first, last) in enumerate(gaps(given)):
-            self._fill(trajectory, out, given, (first, last), seeds, number)
-            if callback is not None:
-                callback({"frames": last - first + 1})
+            self._fill(task.trajectory, out, given, (first, last), task.seeds, number)
+            if task.callback is not None:
+                task.callback({"frames": last - first + 1})
         return out
 
     def _fill(
@@ -161,26 +142,12 @@ class DynamicsModel(TrajectoryModel):
             self._systems[molecule] = mmff_system(molecule)
         return self._systems[molecule]
 
-    def continue_(
-        self,
-        trajectory: Trajectory,
-        n_frames: int,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed; see
-        `TrajectoryModel.continue_`.
-        """
-        missing = with_blank(trajectory, trajectory.positions_A[-CONTEXT:], n_frames)
-        conditions = {
+    def _provenance(self, seed: int) -> dict[str, Any]:
+        return super()._provenance(seed) | {
             "force_field": "MMFF94" if self.system is None else "a System",
             "temperature_K": self.bath.temperature_K,
             "friction_per_fs": self.bath.friction_per_fs,
         }
-        calls: dict[str, Any] = {"steps": steps, "callback": callback}
-        return frames_after(self, trajectory, missing, seeds, conditions, **calls)
 
 
 class _Run:

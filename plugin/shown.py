@@ -1,0 +1,47 @@
+"""How records show themselves in a notebook; `equidrift.report.notebook` draws it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTEBOOK = "equidrift.report.notebook"
+
+
+class Tabled:
+    """A record that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from equidrift.registry import resolve
+
+        return str(resolve(f"{NOTEBOOK}:html")(self))
+
+
+class Viewed(Tabled):
+    """A record of positions, whose table has a 3D view, and that view alone."""
+
+    def view(self) -> Any:
+        """In 3D by py3Dmol, or else by nglview: conformers on each other, frames played."""
+        from equidrift.registry import resolve
+
+        return resolve(f"{NOTEBOOK}:view")(self)
+
+
+class Plotted(Viewed):
+    """Conformers, of which energies and RMSD can be drawn."""
+
+    def plot_energies(self) -> Figure:
+        """The relative energies in kcal/mol, a rung for each conformer."""
+        from equidrift.registry import resolve
+
+        figure: Figure = resolve(f"{NOTEBOOK}:plot_energies")(self)
+        return figure
+
+    def plot_rmsd(self) -> Figure:
+        """The matrix of heavy-atom RMSD in A, in the order of the energies."""
+        from equidrift.registry import resolve
+
+        figure: Figure = resolve(f"{NOTEBOOK}:plot_rmsd")(self)
+        return figure

@@ -389,17 +389,10 @@ def poses(result: Mapping[str, Any]) -> str:
         rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{system}/")]
         metrics = [(f"AMR-{letter}_{unit}", 3) for letter in "RP"]
         metrics += [(f"COV-{letter}@{covered}", 0) for letter in "RP"]
-        metrics += [*own, ("cpu_ms_per_set", 0)]
+        metrics += [*own, ("samples", 0), ("cpu_ms_per_set", 0)]
         if rows:
             parts.append(with_errors({**result, "rows": rows}, metrics))
     return "\n\n".join([*parts, measured_on(result)])
-
-
-def distance_maps(result: Mapping[str, Any]) -> str:
-    """All molecules, small and large ones."""
-    metrics = [("AMR-R", 3), ("AMR-P", 3), ("COV-R@0.5", 0), ("valid", 0)]
-    metrics += [("AMR-R-small", 3), ("AMR-R-large", 3)]
-    return "\n\n".join([with_errors(result, metrics), measured_on(result)])
 
 
 def backbones(result: Mapping[str, Any]) -> str:
@@ -413,7 +406,6 @@ def backbones(result: Mapping[str, Any]) -> str:
 
 TABLES = {
     "conformers": conformers,
-    "distance-maps": distance_maps,
     "poses": poses,
     "trajectories": trajectories,
     "sampling": sampling,

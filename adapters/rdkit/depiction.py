@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,9 @@ def depiction(molecule: Molecule, width: int = 240, height: int = 170) -> str:
         mol = Chem.RemoveHs(to_mol(molecule))
     rdDepictor.Compute2DCoords(mol)
     drawer = rdMolDraw2D.MolDraw2DSVG(width, height)
-    drawer.drawOptions().clearBackground = False
-    drawer.drawOptions().maxFontSize = 16
+    options: Any = drawer.drawOptions()
+    options.clearBackground = False
+    options.maxFontSize = 16
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, mol)
     drawer.FinishDrawing()
     return _CLASSES.sub("", _HEAD.sub("", str(drawer.GetDrawingText()))).strip()

@@ -85,7 +85,8 @@ def leap_values(
     tree = TorsionTree.of(run.molecule)
     lag = max(1, round(1000 * lag_ps / run.spacing_fs))
     x = run.positions_A[0].astype(np.float64)
-    past = Trajectory(run.molecule, x[: lag + 1 : lag], 1000.0 * lag_ps * np.arange(2))
+    times_fs = np.array([0.0, 1000.0 * lag_ps])
+    past = Trajectory(run.molecule, x[: lag + 1 : lag], times_fs)
     begun = time.process_time()
     (made,) = model.continue_(past, frames, np.array([seed]))
     spent = time.process_time() - begun

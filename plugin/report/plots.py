@@ -78,8 +78,10 @@ def rmsd_map(rmsd_A: Floats, ax: Axes) -> None:
     ax.figure.colorbar(image, ax=ax, label="RMSD, Å")
     ax.set_xlabel("conformer")
     ax.set_ylabel("conformer")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def roses(angles_rad: Floats, labels: Sequence[str]) -> Canvas:

@@ -115,7 +115,7 @@ def chain_files(path: Path) -> list[Path]:
     """The files of the chains of `equidrift md --chains`: run.1.xtc, run.2.xtc, ... of
     run.xtc.
     """
-    found = []
+    found: list[Path] = []
     while (one := path.with_name(f"{path.stem}.{len(found) + 1}{path.suffix}")).is_file():
         found.append(one)
     return found

@@ -40,8 +40,7 @@ def pareto_front(errors: Floats) -> NDArray[np.bool_]:
     """
     no_worse = (errors[:, None] <= errors[None]).all(axis=-1)
     better = (errors[:, None] < errors[None]).any(axis=-1)
-    front: NDArray[np.bool_] = ~(no_worse & better).any(axis=0)
-    return front
+    return ~np.asarray((no_worse & better).any(axis=0), bool)
 
 
 def pareto_figures(

@@ -139,7 +139,7 @@ def unfold_pairs(values: Tensor, n: int) -> Tensor:
     """(P, B, h) -> (n, n, B, h), symmetric; the diagonal holds the first pair and has
     to be masked.
     """
-    table: Tensor = _Unfold.apply(values, n)  # type: ignore[no-untyped-call]  # torch
+    table: Tensor = _Unfold.apply(values, n)
     return table.view(n, n, *values.shape[1:])
 
 

@@ -47,12 +47,14 @@ class Rep:
 
     def of(self, g: Array) -> Array:
         """What an orthogonal matrix g (3, 3) does to the channels."""
-        return _direct_sum(self, np.eye(1), g, np.kron(g, g))
+        both: Array = np.asarray(np.kron(g, g), np.float64)
+        return _direct_sum(self, np.eye(1), g, both)
 
     def of_generator(self, a: Array) -> Array:
         """The same of a generator a (3, 3), antisymmetric."""
         unit = np.eye(3)
-        return _direct_sum(self, np.zeros((1, 1)), a, np.kron(a, unit) + np.kron(unit, a))
+        both: Array = np.asarray(np.kron(a, unit) + np.kron(unit, a), np.float64)
+        return _direct_sum(self, np.zeros((1, 1)), a, both)
 
 
 def _direct_sum(rep: Rep, *blocks: Array) -> Array:

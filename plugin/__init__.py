@@ -1,4 +1,4 @@
-"""equidrift: equivariant diffusion models where molecular simulators already work.
+"""Equivariant diffusion models where molecular simulators already work.
 
 `import equidrift` loads numpy and the standard library only; torch and the hosts are
 imported on first use.
@@ -54,7 +54,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # a type checker reads the imports above instead
+# Any: the names are of many kinds, and none is imported before it is asked for
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'equidrift' has no attribute {name!r}")

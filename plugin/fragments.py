@@ -42,7 +42,7 @@ def largest_fragment(molecule: Molecule) -> Molecule:
     """The largest part of a molecule as a Molecule, its charges as they are; a whole
     one comes back.
 
-    Name and properties stay; the SMILES is that part's where it can be told.
+    Name and properties stay; the SMILES is that part's if it can be told.
     """
     atoms = largest_atoms(molecule)
     if len(atoms) == molecule.n_atoms:

@@ -48,6 +48,12 @@ class Frozen:
         -------
         dict
             Name -> value, in the order of `names`.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> equidrift.Molecule.from_smiles("O").named(["multiplicity", "smiles"])
+        {'multiplicity': 1, 'smiles': 'O'}
         """
         return {name: getattr(self, name) for name in names}
 
@@ -63,6 +69,13 @@ class Frozen:
         -------
         record of the same kind
             The others' values are shared, since they are read-only.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> ethanol = equidrift.Molecule.from_smiles("CCO")
+        >>> ethanol.replace(name="ethanol").name
+        'ethanol'
         """
         return dataclasses.replace(self, **changes)
 

@@ -169,16 +169,18 @@ def from_openmm(
 
     Parameters
     ----------
-    topology : openmm Topology whose bonds have orders and whose atoms have formal
-        charges.
-    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former;
-        Quantities, or bare numbers in nm as everywhere in OpenMM.
-    formal_charges : (n_atoms,) for topologies without them.
+    topology : openmm.app.Topology
+        Its bonds have orders, its atoms formal charges.
+    positions : Quantity, array or list of them, optional
+        (n_atoms, 3) or (k, n_atoms, 3); Quantities, or bare numbers in nm as everywhere
+        in OpenMM.
+    formal_charges : (n_atoms,) array
+        For topologies without them.
 
     Raises
     ------
     InputError
-        where bond orders, elements or formal charges are missing, or shapes do not fit.
+        If bond orders, elements or formal charges are missing, or shapes do not fit.
     """
     record: Molecule | Ensemble = host_function("openmm", "from_topology")(
         topology, positions, formal_charges=formal_charges
@@ -206,14 +208,16 @@ def isomers_of(molecule: Molecule, stereo: str) -> list[Molecule]:
 
     Parameters
     ----------
-    molecule : as it was read.
-    stereo : "any" takes it as it is, "require" refuses open stereo, "enumerate" gives
-        every isomer.
+    molecule : Molecule
+        As it was read.
+    stereo : {"any", "require", "enumerate"}
+        "any" takes it as it is, "require" refuses open stereo, "enumerate" gives every
+        isomer.
 
     Raises
     ------
     MoleculeError
-        for open stereo under "require", or more isomers than are made.
+        For open stereo under "require", or more isomers than are made.
     """
     if stereo == "any":
         return [molecule]

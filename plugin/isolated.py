@@ -30,7 +30,7 @@ from equidrift.errors import CrashError, InputError, InputTypeError, TimeLimitEr
 
 T = TypeVar("T")
 _LENGTH_BYTES = 8  # before each message: how long it is
-_GRACE_S = 5  # the child's own alarm rings this much later; it counts only where the parent is gone
+_GRACE_S = 5  # the child's own alarm rings this much later; it counts only if the parent is gone
 _SHOWN_CHARACTERS = 300  # of what a library printed before it died
 _HAS_ALARM = hasattr(signal, "SIGALRM")  # Windows has none
 _COMMAND = "from equidrift.isolated import serve; serve()"
@@ -41,28 +41,33 @@ def run_apart(function: Callable[..., T], *args: object, timeout_s: float, what:
 
     Parameters
     ----------
-    function : importable by name (not a lambda, nothing in `__main__`);
-        `functools.partial` of such a function works.
-    args : picklable, as the value must be.
-    timeout_s : wall-clock time in s after which the child is killed; the start of a
-        child does not count.
-    what : what is worked on, for the messages; the function's name where empty.
+    function : callable
+        Importable by name (not a lambda, nothing in `__main__`); `functools.partial` of
+        such a function works.
+    *args
+        Picklable, as the value must be.
+    timeout_s : float
+        Wall-clock time in s after which the child is killed; the start of a child does
+        not count.
+    what : str
+        What is worked on, for the messages; the function's name if empty.
 
     Returns
     -------
-    What the function returned.
+    object
+        What the function returned.
 
     Raises
     ------
     TimeLimitError
-        where the call takes longer than `timeout_s`.
+        If the call takes longer than `timeout_s`.
     CrashError
-        where the child dies (abort, segmentation fault, out of memory); `signal` is the
+        If the child dies (abort, segmentation fault, out of memory); `signal` is the
         signal's number, if any.
     InputTypeError
-        where the function or an argument cannot be sent to another process.
+        If the function or an argument cannot be sent to another process.
     Exception
-        whatever the function itself raised.
+        Whatever the function itself raised.
     """
     limit_s = _checked_limit(timeout_s)
     what = what or _name_of(function)
@@ -295,7 +300,7 @@ def serve() -> None:
 
 
 def _set_alarm(seconds: float) -> None:
-    """End this process after a time even where the parent cannot; 0 takes that back."""
+    """End this process after a time even if the parent cannot; 0 takes that back."""
     if _HAS_ALARM:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -310,7 +315,7 @@ def _answer(request: bytes) -> bytes:
 
 
 def _pickled_error(error: Exception) -> bytes:
-    """The error itself where it survives the way, else its words."""
+    """The error itself if it survives the way, else its words."""
     try:
         data = pickle.dumps((False, error))
         pickle.loads(data)
@@ -326,7 +331,7 @@ def _send(stream: IO[bytes], message: bytes) -> None:
 
 
 def _receive(stream: IO[bytes]) -> bytes | None:
-    """The next message, None where the other side is gone."""
+    """The next message, None if the other side is gone."""
     head = stream.read(_LENGTH_BYTES)
     if len(head) < _LENGTH_BYTES:
         return None

@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 def with_relative_energies(ensemble: Ensemble) -> Ensemble:
     """The ensemble with `scores["relative_energy_kcal_mol"]`, over its lowest
-    conformer, where it has energies.
+    conformer, if it has energies.
     """
     energies = ensemble.energies_eV
     if energies is None or not np.isfinite(energies).any():
@@ -26,7 +26,7 @@ def with_relative_energies(ensemble: Ensemble) -> Ensemble:
 
 
 def joined(parts: Sequence[Ensemble]) -> Ensemble:
-    """Ensembles of one molecule, one behind the other; counts of draws and rejections
+    """Ensembles of one molecule, one after the other; counts of draws and rejections
     add up.
     """
     if len(parts) == 1:
@@ -78,7 +78,7 @@ def in_a_row(items: Iterable[Item], same: Callable[[Item, Item], bool]) -> Itera
 
 
 def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
-    """The properties of the samples of all parts; empty text where a part has none of a
+    """The properties of the samples of all parts; empty text if a part has none of a
     name.
     """
     names = list(dict.fromkeys(name for part in parts for name in part.properties))

@@ -51,30 +51,41 @@ class MMFFParameters(Frozen):
 
     Parameters
     ----------
-    variant : "MMFF94" or "MMFF94s".
-    numbers : (n,) atomic numbers.
-    types : (n,) numeric MMFF atom types.
-    charges_e : (n,) MMFF partial charges.
-    bonds : (b, 2) atoms; `bond_k_mdyn_per_A` (b,) and `bond_r0_A` (b,).
-    angles : (a, 3) atoms, centre in the middle; `angle_k_mdyn_A_per_rad2` (a,),
-        `angle_theta0_deg` (a,) and `angle_linear` (a,) bool: the cosine form belongs
-        there, and theta0 does not enter.
-    stretch_bends : (s, 3) atoms i-j-k; `stretch_bend_k_mdyn_per_rad` (s, 2) for the
-        stretches of i-j and of k-j, their reference lengths `stretch_bend_r0_A` (s, 2),
-        and `stretch_bend_theta0_deg` (s,).
-    out_of_planes : (o, 4) atoms, the trigonal centre second;
-        `out_of_plane_k_mdyn_A_per_rad2` (o,) counts for each of the three angles.
-    torsions : (t, 4) atoms; `torsion_V_kcal_mol` (t, 3) holds V1, V2, V3.
-    pairs : (p, 2) every pair three or more bonds apart, or in different fragments;
-        `pair_r_star_A` (p,) and `pair_epsilon_kcal_mol` (p,) with the donor-acceptor
-        scaling applied, `pair_is_14` (p,) bool: exactly three bonds apart.
-    isotope_masses_amu : (n,) masses of atoms that are of one isotope, 0 for the others;
-        empty for all of that kind.
+    variant : {"MMFF94", "MMFF94s"}
+        Which of the two.
+    numbers : (n,) array of int
+        Atomic numbers.
+    types : (n,) array of int
+        Numeric MMFF atom types.
+    charges_e : (n,) array
+        MMFF partial charges.
+    bonds : (b, 2) array of int
+        Atoms; `bond_k_mdyn_per_A` (b,) and `bond_r0_A` (b,).
+    angles : (a, 3) array of int
+        Atoms, centre in the middle; `angle_k_mdyn_A_per_rad2` (a,), `angle_theta0_deg`
+        (a,) and `angle_linear` (a,) bool: the cosine form belongs there, and theta0
+        does not enter.
+    stretch_bends : (s, 3) array of int
+        Atoms i-j-k; `stretch_bend_k_mdyn_per_rad` (s, 2) for the stretches of i-j and
+        of k-j, their reference lengths `stretch_bend_r0_A` (s, 2), and
+        `stretch_bend_theta0_deg` (s,).
+    out_of_planes : (o, 4) array of int
+        Atoms, the trigonal centre second; `out_of_plane_k_mdyn_A_per_rad2` (o,) counts
+        for each of the three angles.
+    torsions : (t, 4) array of int
+        Atoms; `torsion_V_kcal_mol` (t, 3) holds V1, V2, V3.
+    pairs : (p, 2) array of int
+        Every pair three or more bonds apart, or in different fragments; `pair_r_star_A`
+        (p,) and `pair_epsilon_kcal_mol` (p,) with the donor-acceptor scaling applied,
+        `pair_is_14` (p,) bool: exactly three bonds apart.
+    isotope_masses_amu : (n,) array
+        Masses of atoms that are of one isotope, 0 for the others; empty for all of that
+        kind.
 
     Raises
     ------
     InputError
-        where lengths or indices do not fit.
+        If lengths or indices do not fit.
     """
 
     variant: str
@@ -163,12 +174,12 @@ def check_variant(variant: str) -> str:
 
 def as_molecule(what: Molecule | Chem.Mol | str) -> Molecule:
     """A Molecule from a Molecule, a SMILES or an RDKit Mol (missing hydrogens are added
-    behind the atoms given).
+    after the atoms given).
 
     Raises
     ------
     MoleculeError, InputTypeError
-        where RDKit cannot read it, or it is none of the three.
+        If RDKit cannot read it, or it is none of the three.
     """
     if isinstance(what, Molecule):
         return what
@@ -182,16 +193,18 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
 
     Parameters
     ----------
-    what : Molecule, RDKit Mol or SMILES.
-    variant : "MMFF94", or "MMFF94s" for flat conjugated nitrogens.
+    what : Molecule, RDKit Mol or str
+        The molecule, or its SMILES.
+    variant : {"MMFF94", "MMFF94s"}
+        "MMFF94s" is for flat conjugated nitrogens.
 
     Raises
     ------
     MoleculeError
-        for radicals and for atoms that MMFF has no type or parameter for; the message
+        For radicals and for atoms that MMFF has no type or parameter for; the message
         names them.
     UnknownNameError
-        for another variant.
+        For another variant.
     """
     check_variant(variant)
     molecule = as_molecule(what)
@@ -217,13 +230,17 @@ def mmff_system(
 
     Parameters
     ----------
-    what : Molecule, RDKit Mol or SMILES; particles come in its atom order, hydrogens
-        that were missing behind the others.
-    variant : "MMFF94", or "MMFF94s" for flat conjugated nitrogens.
-    constraints : None, or "HBonds": bonds to hydrogen are held at MMFF's reference
-        lengths, and lose their stretching term.
-    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that
-        atom; None keeps the element's.
+    what : Molecule, RDKit Mol or str
+        The molecule, or its SMILES. Particles come in its atom order, hydrogens that
+        were missing after the others.
+    variant : {"MMFF94", "MMFF94s"}
+        "MMFF94s" is for flat conjugated nitrogens.
+    constraints : {"HBonds"}, optional
+        Bonds to hydrogen are held at MMFF's reference lengths, and lose their
+        stretching term.
+    hydrogenMass_amu : float, optional
+        Mass of each hydrogen bonded to a heavy atom, taken from that atom; None keeps
+        the element's.
 
     Returns
     -------
@@ -234,10 +251,10 @@ def mmff_system(
     Raises
     ------
     MoleculeError
-        for radicals and for atoms that MMFF has no type or parameter for; the message
+        For radicals and for atoms that MMFF has no type or parameter for; the message
         names them.
     InputError
-        for another variant or kind of constraint, or a hydrogen mass that leaves an
+        For another variant or kind of constraint, or a hydrogen mass that leaves an
         atom none.
 
     Examples

@@ -36,36 +36,50 @@ class Molecule(Tabled, Frozen):
 
     Parameters
     ----------
-    numbers : (n,) atomic numbers.
-    bonds : (m, 2) atom indices.
-    bond_orders : (m,) 1, 2, 3 or 1.5 (aromatic); 0 for a dative or unknown bond.
-    formal_charges : (n,) in elementary charges.
-    tetrahedral : (k, 5) rows `(centre, a, b, c, d)`: the signed volume (r_a - r_d) .
-        ((r_b - r_d) x (r_c - r_d)) is positive; d is the centre itself when it has
-        three neighbours and a lone pair.
-    double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis
-        = 1) or 180 degrees (cis = 0).
-    multiplicity : spin multiplicity 2S+1.
-    name, smiles : as the user gave them; either may be empty.
-    isotopes : (n,) mass numbers, 0 for the natural mixture; empty for all of that kind.
-    atom_maps : (n,) the user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no
-        numbers.
-    properties : what else came with the molecule, such as the fields of its SDF record:
-        text by name.
-    axial : (k, 5) rows `(a, i, j, b, positive)`: about the axis i...j, a hindered single
-        bond, the dihedral a-i-j-b is between 0 and 180 degrees (positive = 1) or
-        between -180 and 0 (positive = 0).
-    stereo_groups : (k, 3) rows `(centre, group, both)` of centres whose hand holds only
-        relative to the others of their group: of the group both forms are meant (both = 1,
-        a racemate, `|&1:...|`) or one that is not known (both = 0, `|o1:...|`).
-    atom_names, residue_names, residue_ids : optional, one per atom.
-    chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has
-        the id 52 and the insertion code "A".
+    numbers : (n,) array of int
+        Atomic numbers.
+    bonds : (m, 2) array of int
+        Atom indices.
+    bond_orders : (m,) array
+        1, 2, 3 or 1.5 (aromatic); 0 for a dative or unknown bond.
+    formal_charges : (n,) array of int
+        In elementary charges.
+    tetrahedral : (k, 5) array of int
+        Rows `(centre, a, b, c, d)`: the signed volume (r_a - r_d) . ((r_b - r_d) x (r_c
+        - r_d)) is positive; d is the centre itself when it has three neighbours and a
+        lone pair.
+    double_bonds : (k, 5) array of int
+        Rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis = 1) or 180
+        degrees (cis = 0).
+    multiplicity : int
+        Spin multiplicity 2S+1.
+    name, smiles : str
+        As the user gave them; either may be empty.
+    isotopes : (n,) array of int
+        Mass numbers, 0 for the natural mixture; empty for all of that kind.
+    atom_maps : (n,) array of int
+        The user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no numbers.
+    properties : mapping
+        What else came with the molecule, such as the fields of its SDF record: text by
+        name.
+    axial : (k, 5) array of int
+        Rows `(a, i, j, b, positive)`: about the axis i...j, a hindered single bond, the
+        dihedral a-i-j-b is between 0 and 180 degrees (positive = 1) or between -180 and
+        0 (positive = 0).
+    stereo_groups : (k, 3) array of int
+        Rows `(centre, group, both)` of centres whose hand holds only relative to the
+        others of their group: of the group both forms are meant (both = 1, a racemate,
+        `|&1:...|`) or one that is not known (both = 0, `|o1:...|`).
+    atom_names, residue_names, residue_ids : sequence, optional
+        One entry per atom.
+    chain_ids, insertion_codes : sequence of str, optional
+        One entry per atom; "" is a blank. Residue 52A has the id 52 and the insertion
+        code "A".
 
     Raises
     ------
     InputError
-        where shapes or indices do not fit.
+        If shapes or indices do not fit.
 
     Examples
     --------
@@ -206,6 +220,18 @@ class Molecule(Tabled, Frozen):
     def key(self) -> tuple[Any, ...]:
         """What decides whether two molecules are the same graph in the same atom order,
         stereo and isotopes included.
+
+        Returns
+        -------
+        tuple
+            Equal for equal molecules, and hashable.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> read = equidrift.Molecule.from_smiles
+        >>> read("CCO").key() == read("CCO", name="ethanol").key()
+        True
         """
         bonds = sorted(
             (min(i, j), max(i, j), o)
@@ -229,6 +255,18 @@ class Molecule(Tabled, Frozen):
     def entry(self) -> tuple[Any, ...]:
         """What decides whether two molecules are the same entry of a library: graph,
         name, SMILES, maps and properties.
+
+        Returns
+        -------
+        tuple
+            Equal for equal entries, and hashable.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> read = equidrift.Molecule.from_smiles
+        >>> read("CCO").entry() == read("CCO", name="ethanol").entry()
+        False
         """
         return (
             self.key(),
@@ -250,9 +288,25 @@ class Molecule(Tabled, Frozen):
 
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:
-        """Read a SMILES; hydrogens are added behind the heavy atoms.
+        """Read a SMILES; hydrogens are added after the heavy atoms.
 
-        Raises `MoleculeError` for what cannot be read.
+        Parameters
+        ----------
+        smiles : str
+            The molecule.
+        name : str
+            For files and messages.
+
+        Raises
+        ------
+        MoleculeError
+            For what cannot be read, or is not supported.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> equidrift.Molecule.from_smiles("CC(=O)[O-]").charge
+        -1
         """
         from equidrift.registry import host_function
 

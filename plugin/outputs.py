@@ -54,15 +54,19 @@ def claim(
 
     Parameters
     ----------
-    outputs : every path that the run will write.
-    inputs : every file that it reads; what is no file (a SMILES, say) is passed over.
-    own : the outputs that exist belong to this very run.
-    overwrite : the user allows that existing files are replaced; inputs never are.
+    outputs : sequence of str or PathLike
+        Every path that the run will write.
+    inputs : iterable of str or PathLike
+        Every file that it reads; what is no file (a SMILES, say) is passed over.
+    own : bool
+        The outputs that exist belong to this very run.
+    overwrite : bool
+        The user allows that existing files are replaced; inputs never are.
 
     Raises
     ------
     InputError
-        if an output is an input, or exists and is not this run's own.
+        If an output is an input, or exists and is not this run's own.
     """
     refuse_inputs(outputs, inputs)
     if own or overwrite:
@@ -111,9 +115,12 @@ def remember_finished(outputs: Sequence[StrPath], command: str, told: Mapping[st
 
     Parameters
     ----------
-    outputs : the files it has written.
-    command : fingerprint of everything that decides them.
-    told : plain values, given back by `recall_finished`.
+    outputs : sequence of str or PathLike
+        The files it has written.
+    command : str
+        Fingerprint of everything that decides them.
+    told : mapping
+        Plain values, given back by `recall_finished`.
     """
     try:
         files = [_state(path) for path in outputs]

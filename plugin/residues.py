@@ -79,8 +79,11 @@ def residue_keys(molecule: Molecule) -> list[tuple[str, int, str, str]]:
 def residue_order(molecule: Molecule) -> NDArray[np.int64]:
     """The order of atoms in which each residue, and each chain, is in one piece.
 
-    Returns ------- (n_atoms,) atom `order[k]` comes in place k; residues stand in the
-    order of their first atoms, atoms in that of the molecule.
+    Returns
+    -------
+    (n_atoms,) array of int
+        Atom `order[k]` comes in place k; residues stand in the order of their first
+        atoms, atoms in that of the molecule.
     """
     keys = residue_keys(molecule)
     first: dict[Any, int] = {}

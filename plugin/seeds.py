@@ -26,7 +26,7 @@ def check_seed(seed: int) -> int:
 
 
 def sample_seeds(seed: int, start: int, stop: int, attempt: int = 0) -> NDArray[np.int64]:
-    """Seeds of samples start..stop-1 of a run: consecutive numbers behind a hash of the
+    """Seeds of samples start..stop-1 of a run: consecutive numbers after a hash of the
     run's seed and the attempt.
 
     Consecutive, because RDKit can embed a run of consecutive seeds in one call; hashed,

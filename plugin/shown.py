@@ -23,7 +23,24 @@ class Viewed(Tabled):
     """A record of positions, whose table has a 3D view, and that view alone."""
 
     def view(self) -> Any:
-        """In 3D by py3Dmol, or else by nglview: conformers on each other, frames played."""
+        """In 3D by py3Dmol, or else by nglview: conformers on each other, frames played.
+
+        Returns
+        -------
+        py3Dmol.view or nglview.NGLWidget
+            What a notebook shows.
+
+        Raises
+        ------
+        MissingDependencyError
+            If neither is installed.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
+        >>> ensemble.view()  # doctest: +SKIP
+        """
         from equidrift.registry import resolve
 
         return resolve(f"{NOTEBOOK}:view")(self)
@@ -33,14 +50,45 @@ class Plotted(Viewed):
     """Conformers, of which energies and RMSD can be drawn."""
 
     def plot_energies(self) -> Figure:
-        """The relative energies in kcal/mol, a rung for each conformer."""
+        """The relative energies in kcal/mol, a rung for each conformer.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Without pyplot's state; `savefig` writes it.
+
+        Raises
+        ------
+        InputError
+            If the conformers have no energies.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> ensemble = equidrift.sample("CCCO", 3, model="etkdg", relax="mmff")
+        >>> len(ensemble.plot_energies().axes)
+        1
+        """
         from equidrift.registry import resolve
 
         figure: Figure = resolve(f"{NOTEBOOK}:plot_energies")(self)
         return figure
 
     def plot_rmsd(self) -> Figure:
-        """The matrix of heavy-atom RMSD in A, in the order of the energies."""
+        """The matrix of heavy-atom RMSD in A, in the order of the energies.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Without pyplot's state; `savefig` writes it.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> ensemble = equidrift.sample("CCCO", 3, model="etkdg")
+        >>> ensemble.plot_rmsd().axes[0].get_xlabel()
+        'conformer'
+        """
         from equidrift.registry import resolve
 
         figure: Figure = resolve(f"{NOTEBOOK}:plot_rmsd")(self)

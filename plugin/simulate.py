@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SwarmResult(Frozen):
-    """What a swarm left behind.
+    """What a swarm has written.
 
     Parameters
     ----------

@@ -24,17 +24,21 @@ def check_text(text: object, what: str, most: int, *, lines: bool = False) -> st
 
     Parameters
     ----------
-    text : what came.
-    what : its name in the message.
-    most : characters that it may have.
-    lines : whether it may have line breaks and tabs.
+    text : object
+        What came.
+    what : str
+        Its name in the message.
+    most : int
+        Characters that it may have.
+    lines : bool
+        Whether it may have line breaks and tabs.
 
     Raises
     ------
     InputTypeError
-        where it is no string.
+        If it is no string.
     InputError
-        where it is too long, cannot be encoded as UTF-8 (lone surrogates), or holds
+        If it is too long, cannot be encoded as UTF-8 (lone surrogates), or holds
         control characters.
     """
     if not isinstance(text, str):

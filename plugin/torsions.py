@@ -33,14 +33,17 @@ def rotatable_bonds(
 
     Parameters
     ----------
-    molecule : the graph; a bond order of 0 (unknown, as in a PDB file) counts as
-        single.
-    amides : count the C-N bond of amides too; they hardly turn below 600 K.
-    hydrogens : count bonds that turn hydrogens alone too (methyl, hydroxyl, amine).
+    molecule : Molecule
+        The graph; a bond order of 0 (unknown, as in a PDB file) counts as single.
+    amides : bool
+        Count the C-N bond of amides too; they hardly turn below 600 K.
+    hydrogens : bool
+        Count bonds that turn hydrogens alone too (methyl, hydroxyl, amine).
 
     Returns
     -------
-    (m, 2) atoms, in the order of the molecule's bonds.
+    (m, 2) array of int
+        Atoms, in the order of the molecule's bonds.
     """
     graph, numbers = Graph(molecule.n_atoms, molecule.bonds), molecule.numbers
     orders = {
@@ -102,21 +105,26 @@ class TorsionTree:
 
     Parameters
     ----------
-    n_atoms : of the whole system; atoms that hang on no rotatable bond never move.
-    bonds : (b, 2) all covalent bonds.
-    rotatable : (m, 2) the bonds to turn about.
-    numbers : (n_atoms,) atomic numbers, to choose the atoms a torsion is measured by;
-        None measures by the lowest indices.
+    n_atoms : int
+        Of the whole system; atoms that hang on no rotatable bond never move.
+    bonds : (b, 2) array_like
+        All covalent bonds.
+    rotatable : (m, 2) array_like
+        The bonds to turn about.
+    numbers : (n_atoms,) array of int, optional
+        Atomic numbers, to choose the atoms a torsion is measured by; None measures by
+        the lowest indices.
+
+    Attributes
+    ----------
+    atoms : (m, 4) array of int
+        The atoms of each torsion; the fourth is on the side that turns.
 
     Raises
     ------
     InputError
-        where a rotatable bond is no bond, is given twice, lies in a ring, or has
+        If a rotatable bond is no bond, is given twice, lies in a ring, or has
         nothing to turn on one side.
-
-    Attributes
-    ----------
-    atoms : (m, 4) the atoms of each torsion; the fourth is on the side that turns.
     """
 
     def __init__(
@@ -179,12 +187,15 @@ class TorsionTree:
 
         Parameters
         ----------
-        positions_A : (..., n_atoms, 3).
-        phi : (..., m) radians; leading axes broadcast against those of the positions.
+        positions_A : (..., n_atoms, 3) array_like
+            In A.
+        phi : (..., m) array_like
+            Torsions in radians; leading axes broadcast against those of the positions.
 
         Returns
         -------
-        (..., n_atoms, 3) a new array.
+        (..., n_atoms, 3) array
+            A new array.
         """
         x = self._checked(positions_A)
         phi = np.asarray(phi, np.float64)

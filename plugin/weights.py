@@ -115,10 +115,10 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     Raises
     ------
     WeightsError
-        where the file is missing, truncated, altered (its hash is not the card's) or
+        If the file is missing, truncated, altered (its hash is not the card's) or
         not safetensors.
     UnknownNameError
-        where no model of that name is shipped.
+        If no model of that name is shipped.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -167,7 +167,7 @@ def _check_card(card: dict[str, Any]) -> None:
 
 
 def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) -> Path:
-    """Write a state dict (floats as bfloat16 where the card says so) and its card;
+    """Write a state dict (floats as bfloat16 if the card says so) and its card;
     returns the safetensors path.
     """
     import torch

@@ -221,5 +221,5 @@ def link_seed(seed: int, link: int) -> int:
     return (
         int(seed)
         if link == 0
-        else int(np.random.SeedSequence([int(seed), link]).generate_state(1, np.uint64)[0] >> 1)
+        else int(np.random.SeedSequence([int(seed), link]).generate_state(1, np.uint64)[0]) >> 1
     )

@@ -48,13 +48,13 @@ def sample(  # noqa: PLR0913 - public
     stereo: str = "any",
     **model_options: Any,
 ) -> Ensemble:
-    """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected
-    draws replaced.
+    """Valid conformers of a molecule, n of them: bonds, stereo and clashes checked,
+    rejected draws replaced.
 
     Parameters
     ----------
     what : SMILES, Molecule, RDKit Mol or ase.Atoms
-        Missing hydrogens of a Mol are added behind its atoms.
+        Missing hydrogens of a Mol are added after its atoms.
     n : int
         Conformers wanted, 1 or more. A molecule with fewer distinct ones gets
         repeats, which provenance["repeats"] counts.
@@ -106,7 +106,7 @@ def sample(  # noqa: PLR0913 - public
         Distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices
         from 0. `scores` tell how each sample does.
     restraint_tolerance_A : float, optional
-        By how much a sample may miss a restraint and still be valid, 0.1 where None.
+        By how much a sample may miss a restraint and still be valid, 0.1 if None.
     distinct : bool, optional
         Draw again what differs from another conformer by less than DISTINCT_RMS_A =
         0.25 A, until n are distinct or no further one is found; not together with
@@ -126,15 +126,15 @@ def sample(  # noqa: PLR0913 - public
     Returns
     -------
     Ensemble
-        positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed;
-        provenance["rejected"] counts the draws that failed a check, by reason.
+        Its positions_A are float64 (n, n_atoms, 3) in A, with energies_eV if it was
+        relaxed; provenance["rejected"] counts the draws that failed a check, by reason.
 
     Raises
     ------
     MoleculeError
         For a molecule that cannot be read or is not supported.
     NoValidSamplesError
-        Where n valid conformers cannot be found, with the reasons counted; its
+        If n valid conformers cannot be found, with the reasons counted; its
         `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
         For an option out of its range, a core that does not fit the molecule, or
@@ -208,7 +208,7 @@ def refine(
         Total charge, as for `equidrift.sample`.
     largest_fragment : bool
         Of a salt or solvate take the largest fragment.
-    model_options
+    **model_options
         Passed to the refiner.
 
     Returns
@@ -222,8 +222,13 @@ def refine(
     Raises
     ------
     MoleculeError
-        for a molecule that is not supported, InputError where there are no conformers,
-        InputTypeError for another object, UnknownNameError for an unknown refiner.
+        For a molecule that is not supported.
+    InputError
+        If there are no conformers.
+    InputTypeError
+        For another object.
+    UnknownNameError
+        For an unknown refiner, with the nearest name.
 
     Examples
     --------

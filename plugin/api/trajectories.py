@@ -29,48 +29,55 @@ def forecast(
     charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
-    """n continuations of a trajectory by n_frames each.
+    """Continuations of a trajectory, n of them, by n_frames each.
 
     Parameters
     ----------
-    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or a list of `ase.Atoms`
-        whose `info` holds "time_fs"; files are read by `equidrift.load_trajectory`.
-        Frames evenly spaced, in A; across periodic boundaries it is unwrapped where it
-        has a box.
-    n_frames : new frames, at the spacing of the given ones.
-    n : samples.
-    model : "default", "geotdm", "md" (plain MMFF94 dynamics in OpenMM, no network),
-        "last-frame", "constant-velocity", the path of a trained model, or an object
-        with `complete` and `continue_` (see `equidrift.protocols.TrajectoryModel`).
-    seed : of the run. Sample k depends on it and on k alone, not on n or the batch
-        size.
-    progress : show a progress bar on stderr.
-    charge : total charge in e. `ase.Atoms` without bonds need it unless they carry it;
-        any other trajectory's molecule must have it.
-    **options : `steps`, network calls of a window (None: the model's own default);
-        `broken`, what happens to a draw in which a bond length, stereo or distance
-        fails the check that the given frames pass: "redraw", or "report", which keeps
-        it; both are counted in the provenance; `max_attempts`, draws of a sample before
-        it is given up (20); `batch_size`, samples in one call of the model; and
-        whatever the model takes.
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or list of ase.Atoms
+        Frames evenly spaced, in A; `ase.Atoms` with their time in `info["time_fs"]`.
+        Across periodic boundaries it is unwrapped if it has a box. Files are read by
+        `equidrift.load_trajectory`.
+    n_frames : int
+        New frames, at the spacing of the given ones.
+    n : int
+        Samples, 1 or more.
+    model : str or TrajectoryModel
+        "default", "geotdm", "last-frame", "constant-velocity", the path of a trained
+        model, or an object with `complete` and `continue_` (see
+        `equidrift.protocols.TrajectoryModel`).
+    seed : int
+        Of the run. Sample k depends on it and on k alone, not on n or the batch size.
+    progress : bool
+        Show a progress bar on stderr.
+    charge : int, optional
+        Total charge in e. `ase.Atoms` without bonds need it unless they carry it; any
+        other trajectory's molecule must have it.
+    **options
+        `steps`, network calls of a window (None: the model's own default); `broken`,
+        what happens to a draw in which a bond length, stereo or distance fails the
+        check that the given frames pass: "redraw", or "report", which keeps it (the
+        provenance counts both); `max_attempts`, draws of a sample before it is given up
+        (20); `batch_size`, samples in one call of the model; and whatever the model
+        takes.
 
     Returns
     -------
-    n Trajectories of the new frames alone, their times going on from the given ones.
-    provenance: model, weights hash, seeds, draws rejected by reason, broken frames kept
-    by reason, exact=False.
+    list of Trajectory
+        The new frames alone, n times, their times going on from the given
+        ones. Their provenance tells model, weights hash, seeds, draws rejected by
+        reason, broken frames kept by reason, and exact=False.
 
     Raises
     ------
     InputError
-        for too few frames, NaN, units that look like nm, unequal times, a spacing the
+        For too few frames, NaN, units that look like nm, unequal times, a spacing the
         model was not trained on, frames that do not follow each other (unrelated
         conformers), or jumps across a periodic boundary without a box; MoleculeError
         for elements or sizes that the model does not know.
     NoValidSamplesError
-        where a sample stays broken, with the reasons counted.
+        If a sample stays broken, with the reasons counted.
     InputTypeError, UnknownNameError
-        for another object, an unknown model.
+        For another object, an unknown model.
 
     Examples
     --------
@@ -101,27 +108,37 @@ def interpolate(
     charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
-    """n trajectories through the given frames, with new frames between them; the given
-    ones stay exactly.
+    """Trajectories through the given frames, with new frames between them; the given ones
+    stay exactly.
 
     Parameters
     ----------
-    trajectory : as for `forecast`.
-    n_frames : frames to put between each two neighbours. None fills in what is missing
-        of an even grid: times that are whole multiples of the shortest step, say 0, 5,
-        10, 120, 125 fs.
-    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's
-        own, evenly spaced frames; positions of the others are not read and may be NaN.
-        In place of n_frames.
-    n, model, seed, progress, charge, **options : as for `forecast`.
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or list of ase.Atoms
+        As for `forecast`.
+    n_frames : int, optional
+        Frames to put between each two neighbours. None fills in what is missing of an
+        even grid: times that are whole multiples of the shortest step, say 0, 5, 10,
+        120, 125 fs.
+    n : int
+        As for `forecast`.
+    given : (n_frames, n_atoms) array of bool, optional
+        Which atoms are known in which of the trajectory's own, evenly spaced frames;
+        positions of the others are not read and may be NaN. It takes the place of
+        n_frames.
+    model, seed, progress, charge, **options
+        As for `forecast`.
 
     Returns
     -------
-    n Trajectories, given frames included; provenance["given"] lists their places
-    (provenance["given_atoms"] counts them with `given`).
+    list of Trajectory
+        Given frames included, n of them; provenance["given"] lists their places
+        (provenance["given_atoms"] counts them with `given`).
 
-    Raises ------ As `forecast`; InputError also where nothing is missing, times do not
-    lie on a grid, or a gap is longer than the model sees.
+    Raises
+    ------
+    InputError, MoleculeError, NoValidSamplesError, InputTypeError, UnknownNameError
+        As `forecast`; InputError also if nothing is missing, times do not lie on a
+        grid, or a gap is longer than the model sees.
 
     Examples
     --------
@@ -157,22 +174,32 @@ def refine_trajectory(
     charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
-    """n refined versions of a coarse trajectory, by partial noising and denoising
+    """Refined versions of a coarse trajectory, n of them, by partial noising and denoising
     (arXiv:2410.13027, interpolation and refinement).
 
     Parameters
     ----------
-    trajectory : as for `forecast`; its bonds may be wrong.
-    level : how far it is noised: above 0 (little changes) to 1 (nothing is kept).
-    n, model, seed, progress, charge, **options : as for `forecast`, but frames that stay broken
-        are reported unless broken="redraw".
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or list of ase.Atoms
+        As for `forecast`; its bonds may be wrong.
+    n : int
+        As for `forecast`.
+    level : float
+        How far it is noised: above 0 (little changes) to 1 (nothing is kept).
+    model, seed, progress, charge, **options
+        As for `forecast`, but frames that stay broken are reported unless
+        broken="redraw".
 
     Returns
     -------
-    n Trajectories; provenance counts "broken_frames" and "broken_frames_before".
+    list of Trajectory
+        Refined trajectories, n of them; their provenance counts "broken_frames" and
+        "broken_frames_before".
 
-    Raises ------ As `forecast`; InputError also for a level out of its range, or a
-    model that does not refine.
+    Raises
+    ------
+    InputError, MoleculeError, NoValidSamplesError, InputTypeError, UnknownNameError
+        As `forecast`; InputError also for a level out of its range, or a model that
+        does not refine.
 
     Examples
     --------

@@ -14,7 +14,7 @@ _LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better foreca
 
 
 def worth(model: TrajectoryModel, trajectory: Trajectory) -> list[str]:
-    """What a user should know before a forecast: where the last frame is better."""
+    """What a user should know before a forecast: when the last frame is better."""
     if model.name in ("md", "last-frame", "constant-velocity") or len(trajectory) < 2:
         return []
     if trajectory.dt_fs < _LAST_FRAME_FS * (1 - UNEVEN):
@@ -37,14 +37,17 @@ def check_model(
 
     Parameters
     ----------
-    trajectory : with the spacing of frames that the model will see.
-    n_given : frames that are given.
-    between : whether the spacing is that of frames to be put between given ones.
+    trajectory : Trajectory
+        With the spacing of frames that the model will see.
+    n_given : int
+        Frames that are given.
+    between : bool
+        Whether the spacing is that of frames to be put between given ones.
 
     Raises
     ------
     InputError
-        for too few frames, or a spacing outside the trained range. MoleculeError for
+        For too few frames, or a spacing outside the trained range. MoleculeError for
         elements, sizes or charges that it does not know.
     """
     name, need = model.name, int(model.min_frames)

@@ -123,7 +123,7 @@ def _check_hydrogens(molecule: Molecule) -> None:
 
 
 def _check_connected(molecule: Molecule) -> None:
-    """Raise where the graph has more than one part."""
+    """Raise if the graph has more than one part."""
     part = list(range(molecule.n_atoms))
 
     def root(k: int) -> int:
@@ -198,7 +198,8 @@ class GeometryCheck:
 
         Returns
         -------
-        (k,) strings: one of `REASONS`, or the empty string for a valid conformer.
+        (k,) array of str
+            One of `REASONS`, or the empty string for a valid conformer.
 
         Raises
         ------
@@ -299,7 +300,8 @@ def check_geometry(molecule: Molecule, positions_A: ArrayLike) -> NDArray[np.str
 
     Returns
     -------
-    (k,) strings.
+    (k,) array of str
+        One of `REASONS`, or empty.
 
     Raises
     ------

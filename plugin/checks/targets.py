@@ -47,16 +47,19 @@ def check_targets(
 
     Parameters
     ----------
-    targets : property (or its alias) -> value, the unit ending the name.
-    model : whose `properties` tell the ranges it was trained on.
-    force : only warn of a value outside the range.
+    targets : mapping
+        Property (or its alias) -> value, the unit ending the name.
+    model : MoleculeModel
+        Its `properties` tell the ranges it was trained on.
+    force : bool
+        Only warn of a value outside the range.
 
     Raises
     ------
     UnknownNameError
-        for another property, with the nearest one.
+        For another property, with the nearest one.
     InputError, InputTypeError
-        for a value that is no finite number or out of range, a property given twice, or
+        For a value that is no finite number or out of range, a property given twice, or
         values that contradict each other.
     """
     known, name = model.properties, model.name
@@ -174,15 +177,15 @@ def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
 
     Parameters
     ----------
-    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble
-        of one, or (Molecule, positions_A), of one piece or several. Its heavy atoms and
-        their bonds are kept; a hydrogen, or an open valence, is where something may
-        grow.
+    fragment : path, RDKit Mol, Ensemble or tuple
+        A .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one,
+        or (Molecule, positions_A), of one piece or several. Its heavy atoms and their
+        bonds are kept; a hydrogen, or an open valence, is where something may grow.
 
     Raises
     ------
     InputError, InputTypeError
-        where there is none, or the model cannot hold it: another element or charge than
+        If there is none, or the model cannot hold it: another element or charge than
         it knows, too many atoms, no room to grow.
     """
     name = model.name

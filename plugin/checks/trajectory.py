@@ -36,17 +36,20 @@ def check_trajectory(trajectory: object, *, whole: bool = True, spaced: bool = T
 
     Parameters
     ----------
-    trajectory : what a user gave.
-    whole : whether its bonds must hold together; False for a coarse trajectory that is
-        to be refined.
-    spaced : whether its times must be even; False for one whose gaps are to be filled.
+    trajectory : object
+        What a user gave.
+    whole : bool
+        Whether its bonds must hold together; False for a coarse trajectory that is to
+        be refined.
+    spaced : bool
+        Whether its times must be even; False for one whose gaps are to be filled.
 
     Raises
     ------
     InputTypeError
-        for another object.
+        For another object.
     InputError
-        for no frames or NaN, units that look like nm or bohr, atoms in another order
+        For no frames or NaN, units that look like nm or bohr, atoms in another order
         than the topology's, jumps across a periodic boundary without a box, or unequal
         time steps; each message says the way out.
     """
@@ -92,7 +95,7 @@ def check_finite(trajectory: Trajectory) -> None:
 
 
 def check_units(trajectory: Trajectory) -> None:
-    """Raise `InputError` where the bonds tell that positions are in nm or bohr."""
+    """Raise `InputError` if the bonds tell that positions are in nm or bohr."""
     if not len(trajectory.molecule.bonds):
         return
     ratio = float(np.median(_bonds(trajectory.molecule, trajectory.positions_A)[1]))
@@ -122,7 +125,7 @@ def unwrap(trajectory: Trajectory) -> Trajectory:
     Raises
     ------
     InputError
-        for a box without volume; and, box or not, for bonds that are torn or steps that
+        For a box without volume; and, box or not, for bonds that are torn or steps that
         no dynamics makes.
     """
     if trajectory.box_A is not None:
@@ -145,8 +148,12 @@ def unwrapped(
 
     Parameters
     ----------
-    positions_A : (n_frames, n_atoms, 3).
-    box_A : (3, 3), or (n_frames, 3, 3) where it changes; rows are the cell's vectors.
+    molecule : Molecule
+        The graph whose bonds are to be made whole.
+    positions_A : (n_frames, n_atoms, 3) array
+        In A.
+    box_A : (3, 3) or (n_frames, 3, 3) array
+        Rows are the cell's vectors; one for each frame if the box changes.
     """
     x = np.array(positions_A, np.float64)
     boxes = np.broadcast_to(np.asarray(box_A, np.float64), (len(x), 3, 3))
@@ -240,7 +247,7 @@ def even(trajectory: Trajectory) -> Trajectory:
     Raises
     ------
     InputError
-        where time does not advance, steps are unequal, or single-precision times (XTC)
+        If time does not advance, steps are unequal, or single-precision times (XTC)
         are too late to tell the spacing.
     """
     if len(trajectory) < 2:
@@ -314,9 +321,12 @@ def check_same_atoms(
 
     Parameters
     ----------
-    n_atoms : atoms of a frame.
-    numbers : (n_atoms,) their atomic numbers, None where the file holds no elements.
-    where : what the frames came from, for the message.
+    n_atoms : int
+        Atoms of a frame.
+    numbers : (n_atoms,) array of int or None
+        Their atomic numbers, None if the file holds no elements.
+    where : str
+        What the frames came from, for the message.
     """
     if n_atoms != molecule.n_atoms:
         hydrogens = int((molecule.numbers == 1).sum())

@@ -17,8 +17,9 @@ from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
+from equidrift.engine.molecule_settings import Settings, make_settings
 from equidrift.engine.molecules import Run as EngineRun
-from equidrift.engine.molecules import Settings, batches, make_settings, provenance
+from equidrift.engine.molecules import batches, provenance
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of

@@ -34,7 +34,7 @@ def telling_what_is_kept(message: Callable[[], str]) -> Iterator[None]:
 
     Parameters
     ----------
-    message
+    message : callable
         Called after an interruption. It brings to disk what is done, and returns the
         sentence to print.
     """

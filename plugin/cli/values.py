@@ -46,7 +46,7 @@ def option(
         What the value may be.
     about : str
         The help.
-    names : str
+    *names : str
         On the command line; that of the field if there are none.
     panel : str, optional
         The group of options that it belongs to in the help.

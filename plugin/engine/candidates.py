@@ -156,7 +156,7 @@ def pick_lowest(
     Returns
     -------
     rows : (count,) int64
-        The candidate each sample takes, -1 where there is none.
+        The candidate each sample takes, -1 if there is none.
     chosen : (count,) float64
         1, or -1 for its mirror image.
     """

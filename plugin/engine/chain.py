@@ -171,7 +171,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
 
     def refiners_of(self, molecule: Molecule) -> list[Refiner]:
         """What refines this molecule, one after the other: the refiner, and the learned
-        energy from 30 atoms on or where the refiner has not learnt an element.
+        energy from 30 atoms on or if the refiner has not learnt an element.
         """
         ways: list[Refiner] = []
         if self.refiner is not None and knows_elements(molecule, self.refiner.elements):

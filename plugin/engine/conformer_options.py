@@ -4,9 +4,8 @@ before any work, with the values that a preset gives, and made into settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from equidrift.checks.conditions import make_conditions
 from equidrift.engine.conformer_settings import Settings, make_settings
@@ -19,13 +18,13 @@ from equidrift.engine.relax import (
     distinct_threshold,
     make_relax,
 )
-from equidrift.engine.run import MAX_ATTEMPTS
+from equidrift.engine.run import MAX_ATTEMPTS, RunOptions
 from equidrift.protocols import Callback, ConformerModel
 from equidrift.records import Ensemble
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ConformerOptions:
+class ConformerOptions(RunOptions):
     """What is asked of a run; `equidrift.sample` explains the fields."""
 
     model: object = "default"
@@ -46,12 +45,16 @@ class ConformerOptions:
     fix: object = None
     restrain: object = None
     restraint_tolerance_A: float | None = None
-    model_options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, **given: Any) -> ConformerOptions:
-        """Options by their names; what is no field is the model's. Checked, the values of
-        the preset in their places.
+    def of(cls, **given: Any) -> Self:
+        """Options by their names, checked, the values of the preset in their places; what
+        is no field is the model's.
+
+        Parameters
+        ----------
+        **given
+            The options.
 
         Raises
         ------
@@ -60,24 +63,12 @@ class ConformerOptions:
         InputError, InputTypeError
             For an option out of its range.
         """
-        names = {one.name for one in fields(cls)} - {"model_options"}
-        own = {key: value for key, value in given.items() if key in names}
-        rest = {key: value for key, value in given.items() if key not in names}
         defaults = {one.name: one.default for one in fields(cls)}
-        made = cls(**with_preset(own.get("preset"), own, defaults), model_options=rest)
+        made = super().of(**with_preset(given.get("preset"), given, defaults))
         distinct_threshold(made.distinct, made.prune_rms_A)
         check_sort(made.sort)
         check_window(made.window_kcal_mol)
         return made
-
-    @classmethod
-    def of_call(cls, arguments: Mapping[str, Any]) -> ConformerOptions:
-        """The options among the arguments of a public function, whose `model_options`
-        are the model's; errors as `of`.
-        """
-        names = {one.name for one in fields(cls)} - {"model_options"}
-        own = {name: arguments[name] for name in names}
-        return cls.of(**own, **arguments["model_options"])
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -98,7 +89,10 @@ class ConformerOptions:
         loaded : ConformerModel, optional
             The model, if it was made with the options `chosen` already.
 
-        Errors are those of `make_settings`, `make_relax` and `make_conditions`.
+        Raises
+        ------
+        InputError, InputTypeError, UnknownNameError, MissingDependencyError
+            As `make_settings`, `make_relax` and `make_conditions`.
         """
         rest, made_with = (self.chosen, {}) if loaded is None else ({}, self.chosen)
         told = {

@@ -36,7 +36,7 @@ class Settings(RunSettings[ConformerModel]):
     distinct_A: float | None = None
 
     def known(self, molecule: Molecule) -> Known | None:
-        """What is known of a molecule beforehand; raises `InputError` where that does
+        """What is known of a molecule beforehand; raises `InputError` if that does
         not fit it.
         """
         return None if self.conditions is None else self.conditions.of(molecule)
@@ -76,12 +76,14 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     model : str or object
         A name of `equidrift.list_models()`, or an object with `sample(molecule, seeds,
         *, steps, callback)`.
-    seed, steps, batch_size, max_attempts, timeout_s
+    seed, steps, batch_size, max_attempts
         As for `equidrift.sample`.
     relax : callable, optional
         (molecule, positions_A) -> (positions_A, energies_eV), applied to valid samples,
         which are then checked again. It is called with no samples first, and may refuse
         the molecule then.
+    timeout_s : float, optional
+        As for `equidrift.sample`.
     callback : callable, optional
         Called with {"accepted", "drawn", "seconds"} after every batch.
     options : dict, optional

@@ -134,7 +134,7 @@ def generate(
     settings: Settings | None = None,
     **options: Any,
 ) -> Ensemble:
-    """n valid conformers of one molecule.
+    """Valid conformers of one molecule, n of them.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def generate(
     Returns
     -------
     Ensemble
-        n conformers; its provenance counts the rejected draws by reason.
+        Its provenance counts the rejected draws by reason.
 
     Raises
     ------
@@ -208,17 +208,21 @@ def generate_many(
     start: tuple[int, int] = (0, 0),
     window: int | None = None,
 ) -> Iterator[Piece]:
-    """n valid conformers of each molecule, batches mixing molecules of similar size.
+    """Valid conformers, n of each molecule, batches mixing molecules of similar size.
 
     Parameters
     ----------
-    molecules : molecules, or the error met in reading one, which comes out again in its
-        place.
-    n : conformers of each.
-    settings : of `make_settings`.
-    start : (molecules done, samples done of the next): where to go on. `molecules` must
+    molecules : iterable of Molecule or EquidriftError
+        Molecules, or the error met in reading one, which comes out again in its place.
+    n : int
+        Conformers of each.
+    settings : Settings
+        Of `make_settings`.
+    start : (int, int)
+        (Molecules done, samples done of the next): where to go on. `molecules` must
         begin with the first of them not done.
-    window : samples held at a time, None for `Settings.window`.
+    window : int, optional
+        Samples held at a time, None for `Settings.window`.
 
     Yields
     ------

@@ -111,7 +111,7 @@ def _tells(molecule: Molecule, atom: int, side: list[int]) -> bool:
 
 
 def _fold(kind: NDArray[np.int64], side: list[int]) -> int:
-    """2 or 3 where the two or three neighbours of an end are all alike (phenyl,
+    """2 or 3 if the two or three neighbours of an end are all alike (phenyl,
     tert-butyl, CF3), else 1.
     """
     return len(side) if 2 <= len(side) <= 3 and len({int(kind[k]) for k in side}) == 1 else 1

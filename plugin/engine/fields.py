@@ -26,7 +26,7 @@ def field_of(molecule: Molecule) -> str:
 
 def relaxed(molecule: Molecule, positions_A: NDArray[np.float64], *, num_threads: int) -> Relaxed:
     """Conformers (k, n_atoms, 3) relaxed by the molecule's force field, and their
-    energies_eV (k,), NaN where it has none.
+    energies_eV (k,), NaN if it has none.
     """
     if molecule.n_atoms == 2:  # two atoms have one number, which no force field gives as well
         return at_reference(molecule, positions_A), np.full(len(positions_A), np.nan)

@@ -54,7 +54,7 @@ def make_settings(
     Raises
     ------
     UnknownNameError
-        for an unknown model or way with broken frames, InputError or InputTypeError for
+        For an unknown model or way with broken frames, InputError or InputTypeError for
         an option out of its range.
     """
     seed = check_seed(seed)
@@ -84,8 +84,10 @@ class Job(ABC):
 
     Parameters
     ----------
-    frame : a Trajectory with the molecule, box and provenance of the results.
-    usual : faults that the given frames show, and that are none of the model's.
+    frame : Trajectory
+        With the molecule, box and provenance of the results.
+    usual : set of str
+        Faults that the given frames show, and that are none of the model's.
     """
 
     n_frames: int  # of each sample
@@ -102,10 +104,12 @@ class Job(ABC):
 
         Parameters
         ----------
-        start : (samples done, frames done of the next batch), where an earlier run
-            ended after a chunk.
-        done_A : (batch, any, n_atoms, 3) the last frames of that batch (CONTEXT of
-            them, or all), where its frames done are not 0.
+        start : (int, int)
+            (Samples done, frames done of the next batch), at which an earlier run ended
+            after a chunk.
+        done_A : (batch, any, n_atoms, 3) array, optional
+            The last frames of that batch (CONTEXT of them, or all), if its frames done
+            are not 0.
         """
 
     @abstractmethod

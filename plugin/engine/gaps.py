@@ -20,14 +20,16 @@ _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an int
 
 
 class Completion(Job):
-    """The frames of a trajectory that are not known, in overlapping windows where it is
+    """The frames of a trajectory that are not known, in overlapping windows if it is
     longer than the model sees (`model.window`).
 
     Parameters
     ----------
-    whole : rows that are not known may be NaN.
-    known : (n_frames,) bool, or (n_frames, n_atoms) where single atoms are known; these
-        frames stand in windows as known ones do.
+    whole : Trajectory
+        Rows that are not known may be NaN.
+    known : (n_frames,) or (n_frames, n_atoms) array of bool
+        Frames that are known, or single atoms; these frames stand in windows as known
+        ones do.
     """
 
     def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
@@ -109,7 +111,7 @@ def windows(
     Raises
     ------
     InputError
-        where a gap is longer than a window.
+        If a gap is longer than a window.
     """
     n, overlap = len(known), max(min_frames, size // 3)
     gap = int(np.diff(np.flatnonzero(known), prepend=-1, append=n).max()) - 1

@@ -71,7 +71,7 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     stereo: str = "any",
     **model_options: Any,
 ) -> Iterator[Sampled]:
-    """n valid conformers of each of many molecules, as `equidrift sample` makes them.
+    """Valid conformers, n of each of many molecules, as `equidrift sample` makes them.
 
     Parameters
     ----------
@@ -82,10 +82,12 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
         As for `equidrift.sample`.
     batch_size, progress, max_attempts, timeout_s, sort, window_kcal_mol, fix, restrain
         As for `equidrift.sample`.
-    restraint_tolerance_A, distinct, charge, largest_fragment, **model_options
+    restraint_tolerance_A, distinct, charge, largest_fragment
         As for `equidrift.sample`.
     stereo : {"any", "require", "enumerate"}, optional
         As for `equidrift.sample`; "enumerate" yields an entry for each isomer.
+    **model_options
+        Passed to the model.
 
     Yields
     ------

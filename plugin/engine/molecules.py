@@ -20,113 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
-from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
-from equidrift.checks.targets import check_fragment, check_guidance, check_targets, far_targets
-from equidrift.engine.relax import make_relax
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of
+from equidrift.checks.molecule import REPEATED, Draw, judge
+from equidrift.engine.molecule_settings import MoleculeOptions, Settings
+from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import (
     ModelError,
     NoValidSamplesError,
-    UnknownNameError,
     told_error,
 )
 from equidrift.progress import conformer_bar
-from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.records import Ensemble
-from equidrift.registry import JUDGES, make_molecule_model, resolve
-from equidrift.seeds import check_seed, sample_seeds
+from equidrift.registry import JUDGES, resolve
+from equidrift.seeds import sample_seeds
 
-BATCH_SIZE = 100
-QUICK_RELAXATIONS = ("none", "mmff")
-SLOW_BATCH_SIZE = (
-    16  # with GFN2-xTB or another calculator, so that what is done can be kept every few seconds
-)
 LEAST_DRAWS = 200  # before a run is given up
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings[MoleculeModel]):
-    """What every draw of a run has in common; `equidrift.generate` explains the fields."""
-
-    targets: Mapping[str, float] = field(default_factory=dict)
-    guidance: float | None = None
-    fragment: Raw | None = None
-    batch_size: int = BATCH_SIZE
-    relax: Relax | None = None
-    judges: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate`
-    model: object = "default",
-    *,
-    targets: Mapping[str, float] | None = None,
-    guidance: float | None = None,
-    fragment: object = None,
-    seed: int = 0,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    max_attempts: int = MAX_ATTEMPTS,
-    relax: str = "none",
-    judge: str | Sequence[str] | None = None,
-    force: bool = False,
-    callback: Callback | None = None,
-    options: Mapping[str, Any] | None = None,
-    **model_options: Any,
-) -> Settings:
-    """Check the options of a run and load its model.
-
-    `options` are those that a model handed in as an object was made with: they are told
-    in the provenance.
-
-    Raises
-    ------
-    UnknownNameError
-        For an unknown model, property, relaxation or judge, with the nearest name.
-    InputError, InputTypeError
-        For targets that are out of range or contradict each other, a fragment that the
-        model cannot hold, or an option out of its range.
-    """
-    seed = check_seed(seed)
-    check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
-    made = model_of(make_molecule_model, as_molecule_model, model, model_options)
-    wanted = check_targets(targets or {}, made, force=force)
-    if guidance is not None:
-        check_guidance(guidance, wanted)
-    judges = _judges(judge, bool(wanted))
-    slow = relax not in QUICK_RELAXATIONS or "gfn2" in judges
-    relaxing = make_relax(relax)
-    told = {} if relaxing is None else {"relax": relax}
-    return Settings(
-        model=made,
-        seed=seed,
-        steps=steps,
-        targets=wanted,
-        guidance=guidance,
-        fragment=None if fragment is None else check_fragment(fragment, made),
-        batch_size=batch_size or (SLOW_BATCH_SIZE if slow else made.batch_size or BATCH_SIZE),
-        max_attempts=max_attempts,
-        relax=relaxing,
-        judges=judges,
-        notes=far_targets(wanted, made),
-        options={**model_options, **told, **(options or {})},
-        callback=callback,
-    )
-
-
-def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
-    """The judges of a run: those asked for, else the network where there are targets."""
-    if isinstance(judge, str):
-        names: tuple[str, ...] = (judge,)
-    elif judge:
-        names = tuple(judge)
-    else:
-        names = ("network",) if targeted else ()
-    for name in names:
-        if name not in JUDGES:
-            raise UnknownNameError("judge", str(name), JUDGES)
-        resolve(JUDGES[name])  # tells at once where something is missing
-    return names
 
 
 @dataclass(eq=False)
@@ -168,7 +75,7 @@ def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
     Raises
     ------
     NoValidSamplesError
-        where n cannot be found in `max_attempts` draws a molecule; ModelError where the
+        If n cannot be found in `max_attempts` draws a molecule; ModelError where the
         model fails.
     """
     begun = time.monotonic()
@@ -298,55 +205,85 @@ def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
     ]
 
 
-def generate(
-    n: int = 1, *, model: object = "default", progress: bool = False, **options: Any
+def generate(  # noqa: PLR0913 - public
+    n: int = 1,
+    *,
+    model: object = "default",
+    progress: bool = False,
+    targets: Mapping[str, float] | None = None,
+    guidance: float | None = None,
+    fragment: object = None,
+    seed: int = 0,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+    relax: str = "none",
+    judge: str | Sequence[str] | None = None,
+    force: bool = False,
+    **model_options: Any,
 ) -> list[Ensemble]:
-    """n new molecules, valid and unique, each with bonds, charges, stereo and one
+    """New molecules, n of them, valid and unique, each with bonds, charges, stereo and one
     conformer.
 
     Parameters
     ----------
-    n : molecules wanted, 1 or more.
-    model : "default" (the joint model), "latent", the path of weights you trained, or
-        an object with `MoleculeModel`'s methods.
-    progress : show a progress bar on stderr.
-    targets : property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends
-        the name. `scores` then tell what a network of properties, trained on other
+    n : int
+        Molecules wanted, 1 or more.
+    model : str or MoleculeModel
+        "default" (the joint model), "latent", the path of weights you trained, or an
+        object with the methods of `MoleculeModel`.
+    progress : bool
+        Show a progress bar on stderr.
+    targets : mapping, optional
+        Property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends the
+        name. `scores` then tell what a network of properties, trained on other
         molecules than the model, makes of each.
-    guidance : strength of the targets: 0 ignores them, 1 is plain conditioning, more is
+    guidance : float, optional
+        Strength of the targets: 0 ignores them, 1 is plain conditioning, more is
         classifier-free guidance; None is the model's own.
-    fragment : a molecule whose heavy atoms are kept where they are, while its hydrogens
-        may give way: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or
-        (Molecule, positions_A).
-    seed : of the run. The molecules depend on it and not on the batch size (floats
-        agree to 1e-4 A).
-    steps : network calls of a sample, None for the model's default.
-    batch_size : samples in one call of the model.
-    max_attempts : draws a molecule asked for, before the run is given up.
-    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
+    fragment : path, RDKit Mol, Ensemble or tuple, optional
+        A molecule whose heavy atoms are kept in place, while its hydrogens may give
+        way: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or (Molecule,
+        positions_A).
+    seed : int
+        Of the run. The molecules depend on it and not on the batch size (floats agree
+        to 1e-4 A).
+    steps : int, optional
+        Network calls of a sample, None for the model's default.
+    batch_size : int, optional
+        Samples in one call of the model, None for its own default.
+    max_attempts : int, optional
+        Draws per molecule asked for, before the run is given up.
+    relax : str, optional
+        "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
         `xtb`).
-    judge : "network", "gfn2" (orbital energies, gap and dipole, the extra
-        `xtb`) or both; None is
-        "network" where there are targets.
-    force : take targets outside the range of the training data, with a warning.
+    judge : str or sequence of str, optional
+        "network", "gfn2" (orbital energies, gap and dipole, the extra `xtb`) or both;
+        None is "network" if there are targets.
+    force : bool, optional
+        Take targets outside the range of the training data, with a warning.
+    **model_options
+        Passed to the model.
 
     Returns
     -------
-    n Ensembles of one conformer; `molecule.smiles` is canonical, with stereo.
-    provenance["rejected"] counts the draws of the run that were rejected, by reason.
+    list of Ensemble
+        Ensembles of one conformer, n of them; `molecule.smiles` is canonical, with stereo.
+        provenance["rejected"] counts the draws of the run that were rejected, by
+        reason.
 
     Raises
     ------
     NoValidSamplesError
-        where n valid and unique molecules cannot be found, with the reasons counted;
+        If n valid and unique molecules cannot be found, with the reasons counted;
         its `partial` lists those found.
     UnknownNameError
-        for an unknown model or property, with the nearest name.
+        For an unknown model or property, with the nearest name.
     InputError, InputTypeError
-        for targets out of range or in contradiction, a fragment the model cannot hold,
+        For targets out of range or in contradiction, a fragment the model cannot hold,
         or an option out of its range.
     MissingDependencyError
-        for relax="gfn2" or judge="gfn2" without tblite.
+        For relax="gfn2" or judge="gfn2" without tblite.
 
     Examples
     --------
@@ -356,10 +293,11 @@ def generate(
     1
     """
     check_count("n", n)
+    options = MoleculeOptions.of_call(locals())
     run, made = Run(), []
     with conformer_bar(n, shown=progress, label="molecules") as callback:
         try:
-            for batch in batches(n, make_settings(model, callback=callback, **options), run):
+            for batch in batches(n, options.settings(callback), run):
                 made += batch
         except NoValidSamplesError as error:
             error.partial = made or None

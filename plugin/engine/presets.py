@@ -31,7 +31,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-# option of `equidrift.sample` -> its name on the command line, where that is another one
+# option of `equidrift.sample` -> its name on the command line, if that is another one
 OPTION_NAMES = {"prune_rms_A": "prune", "window_kcal_mol": "window"}
 
 

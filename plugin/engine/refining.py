@@ -57,8 +57,8 @@ def unfamiliar_bonds(
     """Conformers a bond of which the refiner has spoilt, (k,).
 
     A bond is spoilt if it was moved by more than MOVED_A, and is farther from the
-    references of its environment than it was; where the environment has none, if it was
-    moved by more than UNKNOWN_A.
+    references of its environment than it was; in an environment without references, if
+    it was moved by more than UNKNOWN_A.
     """
     i, j = molecule.bonds.T
     before = np.linalg.norm(before_A[:, i] - before_A[:, j], axis=-1)  # (k, m)
@@ -91,7 +91,7 @@ def refusals(
     ----------
     molecule : Molecule
         The graph.
-    before_A, after_A : (k, n_atoms, 3)
+    before_A, after_A : (k, n_atoms, 3) array
         Unrefined and refined geometries.
     check : GeometryCheck or None
         Of the molecule; made here if None.
@@ -115,10 +115,8 @@ def better_of(
 
     Parameters
     ----------
-    molecule : Molecule
-        The graph.
-    before_A, after_A : (k, n_atoms, 3)
-        Unrefined and refined geometries.
+    molecule, before_A, after_A
+        As for `refusals`.
     known : Known or None
         What is held.
 

@@ -99,7 +99,7 @@ def distinct_threshold(distinct: bool, prune_rms_A: float | None) -> float | Non
 
 
 def check_threshold(rms_A: float | None) -> float | None:
-    """Return a pruning threshold, or raise `InputError` where it is not a number above
+    """Return a pruning threshold, or raise `InputError` if it is not a number above
     0.
     """
     if rms_A is None:
@@ -133,7 +133,7 @@ def by_energy(
     Raises
     ------
     InputError
-        where the ensemble has no energies, or the window is no number above 0.
+        If the ensemble has no energies, or the window is no number above 0.
     """
     check_window(window_kcal_mol)
     relative = ensemble.scores.get("relative_energy_kcal_mol")
@@ -178,7 +178,7 @@ def arranged(
     Raises
     ------
     InputError
-        if it is to be sorted or cut by energies that it does not have.
+        If it is to be sorted or cut by energies that it does not have.
     """
     kept = ensemble if prune_rms_A is None else prune(ensemble, prune_rms_A)
     if sort is not None or window_kcal_mol is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Self, TypeVar
 
 from equidrift._version import __version__
 from equidrift.arguments import check_count
@@ -53,7 +53,7 @@ class RunSettings(Generic[M]):
 
         Parameters
         ----------
-        asked
+        **asked
             Further options; those that are None are left out.
         """
         options = {"steps": self.steps, **asked, **self.options}
@@ -64,6 +64,40 @@ class RunSettings(Generic[M]):
             "options": {key: value for key, value in options.items() if value is not None},
             "equidrift": __version__,
         }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunOptions:
+    """The options of a public function as a record; what is no field is the model's."""
+
+    model_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The record of options by their names.
+
+        Parameters
+        ----------
+        **given
+            Options; those that are no fields go to the model.
+        """
+        names = {one.name for one in fields(cls)} - {"model_options"}
+        own = {key: value for key, value in given.items() if key in names}
+        return cls(**own, model_options={k: v for k, v in given.items() if k not in names})
+
+    @classmethod
+    def of_call(cls, arguments: Mapping[str, Any]) -> Self:
+        """`of` the arguments of a public function, which holds those of its model in
+        `model_options`.
+
+        Parameters
+        ----------
+        arguments : mapping
+            The `locals()` of the function; other names in it are passed over.
+        """
+        names = {one.name for one in fields(cls)} - {"model_options"}
+        own = {name: arguments[name] for name in names}
+        return cls.of(**own, **arguments["model_options"])
 
 
 def check_counts(**counts: int | None) -> None:

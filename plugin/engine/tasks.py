@@ -100,7 +100,7 @@ class Job:
 @dataclass(frozen=True)
 class Block:
     """What a model made of one job: positions_A (k, n_atoms, 3), and marks (k, 2), NaN
-    where it gives none: whether each is refined, and its energy in eV by the model.
+    if it gives none: whether each is refined, and its energy in eV by the model.
     """
 
     positions: NDArray[np.float64]
@@ -122,7 +122,7 @@ class Block:
 
 
 def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
-    """The one place where a batch of jobs becomes conformers, one block a job."""
+    """The one place where a batch of jobs becomes conformers, one block for each job."""
     model = settings.model
     pairs = [(job.task.molecule, job.seeds) for job in jobs]
     if isinstance(model, MarkingConformerModel):

@@ -60,8 +60,10 @@ class Forecast(Job):
 
     Parameters
     ----------
-    given : checked by `equidrift.checks.trajectory`.
-    n_frames : new frames.
+    given : Trajectory
+        Checked by `equidrift.checks.trajectory`.
+    n_frames : int
+        New frames.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Forecast(Job):
 
     def _drawer(self, past_A: NDArray[np.float64], frame: int) -> Draw:
         """Draws the chunk from `frame` on, after past_A (n_samples, any, n_atoms, 3),
-        in one call where the model can.
+        in one call if the model can.
         """
         model, settings = self.settings.model, self.settings
         length = self.frames_from(frame)
@@ -141,8 +143,10 @@ class Refinement(Job):
 
     Parameters
     ----------
-    coarse : checked, its bonds apart.
-    level : of the noise, above 0 to 1.
+    coarse : Trajectory
+        Checked, its bonds apart.
+    level : float
+        Of the noise, above 0 to 1.
     """
 
     def __init__(self, coarse: Trajectory, level: float, settings: Settings) -> None:
@@ -183,7 +187,7 @@ class Refinement(Job):
 
 
 def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
-    """n samples of a job."""
+    """Samples of a job, n of them, with a progress bar if it is to be shown."""
     batches: list[list[Chunk]] = []
     with frame_bar(n * job.n_frames, shown=progress) as report:
         for chunk in job.chunks(n):

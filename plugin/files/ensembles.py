@@ -29,7 +29,7 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     UnknownNameError
-        for a suffix that is not written, with the nearest one. InputError where the
+        For a suffix that is not written, with the nearest one. InputError where the
         path cannot be written.
     """
     target = check_output(path)
@@ -49,25 +49,31 @@ def load_all(
 
     Parameters
     ----------
-    path : .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc.
-    top : what tells the bonds, as for `equidrift.load_trajectory`: needed for
+    path : str or PathLike
+        A .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc
+        file.
+    top : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
+        What tells the bonds, as for `equidrift.load_trajectory`: needed for
         trajectories, which have none; for .xyz, .extxyz and .traj it takes the place of
         the graph in the file, or of perception.
-    charge : total charge, if bonds are perceived; of a file that tells it, the same.
-    smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
+    charge : int, optional
+        Total charge, if bonds are perceived; of a file that tells it, the same.
+    smiles : str, optional
+        The molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
         charges are its, the bonds the file's. If the two are of different molecules,
         MoleculeError names the atoms that differ.
-    problems : where given, broken records are left out and described here; where None,
-        the first one raises.
+    problems : list of str, optional
+        If given, broken records are left out and described here; if None, the first one
+        raises.
 
     Raises
     ------
     InputError
-        where there is no such file, a record cannot be read, or one has no 3D
+        If there is no such file, a record cannot be read, or one has no 3D
         coordinates, or `top` or `smiles` stands beside a file that holds its bonds;
         MoleculeError where bonds are ambiguous, or the charge is another.
     UnknownNameError
-        for a suffix that is not read.
+        For a suffix that is not read.
     """
     path = unpacked(path)
     suffix = path.suffix.lower()
@@ -158,7 +164,7 @@ def _whole_records(
 
 
 def _problem(record: FileRecord, where: str) -> str:
-    """Why a record holds no conformer, empty where it does."""
+    """Why a record holds no conformer, empty if it does."""
     if record.molecule is None:
         return f"cannot read {where}: {record.error}"
     if record.positions_A is None:
@@ -205,8 +211,37 @@ def load(
     charge: int | None = None,
     smiles: str | None = None,
 ) -> Ensemble:
-    """The Ensemble in a file that holds one molecule; `load_all` reads the others, and
-    explains the arguments and errors.
+    """The Ensemble in a file that holds one molecule.
+
+    `equidrift.files.ensembles.load_all` reads files of several.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc
+        file.
+    top : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
+        What tells the bonds of a file that has none.
+    charge : int, optional
+        Total charge in e, if bonds are perceived; of a file that tells it, the same.
+    smiles : str, optional
+        The molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
+        charges are its, the bonds the file's.
+
+    Returns
+    -------
+    Ensemble
+        Its conformers, in A.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, damaged, without 3D coordinates or of several
+        molecules, and for `top` or `smiles` beside a file that holds its bonds.
+    MoleculeError
+        If bonds are ambiguous, or the charge is another.
+    UnknownNameError
+        For a suffix that is not read, with the nearest one.
 
     Examples
     --------

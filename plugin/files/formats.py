@@ -41,12 +41,12 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     UnknownNameError
-        for a suffix that is not written.
+        For a suffix that is not written.
     InputError
         If the folder is missing or cannot be written to, or the path is a folder
         itself.
     MissingDependencyError
-        for .h5md without h5py.
+        For .h5md without h5py.
     """
     suffix_of(path)
     if os.fspath(path) == STDOUT:

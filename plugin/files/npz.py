@@ -61,7 +61,7 @@ def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        where the path cannot be written, or InputTypeError where the provenance holds
+        If the path cannot be written, or InputTypeError if the provenance holds
         something JSON has no form for.
     """
     header = {
@@ -88,7 +88,7 @@ def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
 def save_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
     """Write arrays to a file that appears whole or not at all.
 
-    Raises `InputError` where the path cannot be written.
+    Raises `InputError` if the path cannot be written.
     """
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -207,7 +207,7 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
     Raises
     ------
     InputError
-        where there is no such file, it is truncated or damaged, or it is no ensemble of
+        If there is no such file, it is truncated or damaged, or it is no ensemble of
         ours.
     """
     arrays = load_arrays(path)

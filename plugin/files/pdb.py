@@ -87,7 +87,7 @@ def read_pdb(text: str) -> PdbFile:
     Raises
     ------
     MoleculeError
-        for a record that breaks the format, an element that cannot be told, or no
+        For a record that breaks the format, an element that cannot be told, or no
         atoms.
     """
     models: list[list[PdbAtom]] = []

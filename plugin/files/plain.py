@@ -25,7 +25,7 @@ def plain(value: object) -> Any:
     Raises
     ------
     InputTypeError
-        for a value JSON has no form for.
+        For a value JSON has no form for.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -65,7 +65,7 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     Raises
     ------
     InputError
-        where a field is missing, does not belong, or holds something else than it
+        If a field is missing, does not belong, or holds something else than it
         should; the message names it.
     """
     from equidrift.stored import molecule_fields

@@ -1,6 +1,4 @@
-"""Long runs in files: pieces that are added as they are made, so that a run that is
-broken off goes on where it stopped.
-"""
+"""Long runs in files, added piece by piece: a broken run goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -54,21 +52,24 @@ class StreamWriter:
 
     Parameters
     ----------
-    path : OUT.
-    command : everything that decides the result; a journal of another command is
-        refused.
-    inputs : the files that the run reads, which are never written.
-    overwrite : drop what another, unfinished command has left, and replace what is
-        there.
+    path : str or PathLike
+        OUT.
+    command : mapping
+        Everything that decides the result; a journal of another command is refused.
+    inputs : sequence of str or PathLike
+        The files that the run reads, which are never written.
+    overwrite : bool
+        Drop what another, unfinished command has left, and replace what is there.
 
     Attributes
     ----------
-    finished : OUT is there, from this very command; `summary` is that run's.
+    finished : bool
+        OUT is there, from this very command; `summary` is that run's.
 
     Raises
     ------
     InputError
-        if OUT cannot be written, is an input, exists and is no run of this command, or
+        If OUT cannot be written, is an input, exists and is no run of this command, or
         has the journal of another command.
     """
 
@@ -165,9 +166,10 @@ class StreamWriter:
 
         Parameters
         ----------
-        arrays : of the engine, given back by `held` to a run that goes on from here.
-        summary : what the run wants to remember, where that is more than at the last
-            piece.
+        arrays : mapping
+            Of the engine, given back by `held` to a run that goes on from here.
+        summary : mapping, optional
+            What the run wants to remember, if that is more than at the last piece.
         """
         self._held = (arrays, summary)
         if time.monotonic() - self._flushed_s >= FLUSH_S:

@@ -27,7 +27,7 @@ def load_topology(
     Raises
     ------
     InputError
-        where the file is missing or holds no molecule, or several that differ;
+        If the file is missing or holds no molecule, or several that differ;
         MoleculeError for what cannot be read.
     """
     from equidrift.inputs import as_molecule

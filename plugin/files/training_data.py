@@ -29,20 +29,25 @@ def packed_files(
 
     Parameters
     ----------
-    paths : .npz and .sdf files.
-    out : folder for what is packed. A file whose content was packed there before is not
+    paths : sequence of str
+        Names of .npz and .sdf files.
+    out : Path
+        Folder for what is packed. A file whose content was packed there before is not
         read again.
-    level : level of theory of the geometries in .sdf files.
-    hold_out : leave out molecules that belong to the validation and test parts.
+    level : str
+        Level of theory of the geometries in .sdf files.
+    hold_out : bool
+        Leave out molecules that belong to the validation and test parts.
 
     Returns
     -------
-    The .npz files, and a line for each record that was skipped.
+    tuple
+        (The .npz files, a line for each record that was skipped.).
 
     Raises
     ------
     InputError
-        for a missing file, or an .sdf without a usable conformer; UnknownNameError for
+        For a missing file, or an .sdf without a usable conformer; UnknownNameError for
         another suffix.
     """
     packed, skipped = [], []
@@ -74,13 +79,14 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
 
     Returns
     -------
-    A line for each record that was skipped: broken, not supported, without 3D
-    coordinates, or with a geometry that fails a check.
+    list of str
+        A line for each record that was skipped: broken, not supported, without 3D
+        coordinates, or with a geometry that fails a check.
 
     Raises
     ------
     InputError
-        where no record is usable.
+        If no record is usable.
     """
     data: _TrainingSet = host_function("conformers", "ConformerSet").empty()
     held_out = host_function("shared", "held_out")

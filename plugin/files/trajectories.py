@@ -42,7 +42,7 @@ def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> Non
     Raises
     ------
     UnknownNameError
-        for a suffix that is not written, with the nearest one. InputError where the
+        For a suffix that is not written, with the nearest one. InputError where the
         path cannot be written.
     """
     target = check_trajectory_output(path)
@@ -64,31 +64,38 @@ def load_trajectory(
 
     Parameters
     ----------
-    path : the file.
-    topology : a .pdb, .sdf or .mol file, SMILES, Molecule, RDKit Mol or `ase.Atoms`
-        with the trajectory's atoms in its order. None for files that know their
-        molecule: .npz, .pdb, and .traj, .extxyz and .xyz, whose bonds are perceived
-        where they carry none.
-    dt_fs : time between the frames of the file; needed where it holds no times (.xyz,
-        ASE's .traj), and right where they are wrong.
-    stride : keep every stride-th frame.
-    charge : total charge, if bonds are perceived.
-    smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
+    path : str or PathLike
+        The file.
+    topology : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
+        A .pdb, .sdf or .mol file or an object with the trajectory's atoms in its order.
+        None for files that know their molecule: .npz, .pdb, and .traj, .extxyz and
+        .xyz, whose bonds are perceived if they carry none.
+    dt_fs : float, optional
+        Time between the frames of the file in fs; needed if it holds no times (.xyz,
+        ASE's .traj), and right if they are wrong.
+    stride : int
+        Keep every stride-th frame.
+    charge : int, optional
+        Total charge, if bonds are perceived.
+    smiles : str, optional
+        The molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
         charges are its, the bonds the file's. If the two are of different molecules,
         MoleculeError names the atoms that differ.
-    largest_fragment : of a salt or solvate take the largest fragment, once read.
+    largest_fragment : bool
+        Of a salt or solvate take the largest fragment, once read.
 
     Returns
     -------
-    Trajectory in A and fs. If the file has a box, the molecule is made whole and its
-    jumps are undone, with each frame's own box (provenance["unwrapped_frames"]).
+    Trajectory
+        In A and fs. If the file has a box, the molecule is made whole and its jumps are
+        undone, with each frame's own box (provenance["unwrapped_frames"]).
 
     Raises
     ------
     UnknownNameError
-        for a suffix that is not read.
+        For a suffix that is not read.
     InputError
-        where a file is missing or damaged, times are missing, atoms do not fit the
+        If a file is missing or damaged, times are missing, atoms do not fit the
         topology (MoleculeError), or positions are not finite or look like nm.
 
     Examples
@@ -151,7 +158,7 @@ def _first_molecule(file: Path, charge: int | None, smiles: str | None) -> Molec
 def _times(
     time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: int, file: Path
 ) -> NDArray[np.float64]:
-    """Times of the frames, from dt_fs where that is given."""
+    """Times of the frames, from dt_fs if that is given."""
     if dt_fs is not None:
         if (
             isinstance(dt_fs, bool)

@@ -32,9 +32,10 @@ class TrajectoryStream(StreamWriter):
 
     Parameters
     ----------
-    n : samples, each a file of its own (`sample_paths`).
-    topology : whether the topology goes beside formats that hold no graph
-        (`topology_path`).
+    n : int
+        Samples, each a file of its own (`sample_paths`).
+    topology : bool
+        Whether the topology goes beside formats that hold no graph (`topology_path`).
     """
 
     grows = False
@@ -114,10 +115,12 @@ class TrajectoryStream(StreamWriter):
 
         Parameters
         ----------
-        n : samples.
-        trajectories : what a batch of chunks is as Trajectories.
-        first : frames of which the topology is written, where one goes beside the
-            format.
+        n : int
+            Samples.
+        trajectories : callable
+            What a batch of chunks is as Trajectories.
+        first : Trajectory, optional
+            Frames of which the topology is written, if one goes beside the format.
         """
         paths = sample_paths(self.path, n)
         if self.finished:

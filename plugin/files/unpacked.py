@@ -25,13 +25,14 @@ def unpacked(path: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    path : a file; "-" is standard input, whose content tells its format (SDF, CSV with
-        a column `smiles`, mol2 or PDB, else SMILES).
+    path : str or PathLike
+        A file; "-" is standard input, whose content tells its format (SDF, CSV with a
+        column `smiles`, mol2 or PDB, else SMILES).
 
     Raises
     ------
     InputError
-        if a .gz file is damaged. A missing file comes back as it is, for the reader to
+        If a .gz file is damaged. A missing file comes back as it is, for the reader to
         judge.
     """
     if os.fspath(path) == STDIN:
@@ -69,7 +70,7 @@ def standard_input() -> Path:
     Raises
     ------
     InputError
-        if nothing comes.
+        If nothing comes.
     """
     target = _folder() / "stdin"
     with open(target, "wb") as plain:

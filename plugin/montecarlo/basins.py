@@ -65,8 +65,8 @@ def correlation_time(
 
     Returns
     -------
-    (k,) or scalar array, at least 1; n where a series is constant, for it tells
-    nothing.
+    (k,) or scalar array
+        At least 1; n if a series is constant, for it tells nothing.
 
     Raises
     ------

@@ -46,7 +46,8 @@ def recycled(
 
     Returns
     -------
-    (k, n_atoms, 3) frames.
+    (k, n_atoms, 3) array
+        As many frames as came, in A.
     """
     rng, phi = np.random.default_rng(seed), tree.torsions(frames_A)
     density = Histogram(0.5 * np.log(Histogram.fit(phi).table))

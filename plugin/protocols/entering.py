@@ -15,36 +15,25 @@ P = TypeVar("P")
 
 
 def as_conformer_model(made: object) -> ConformerModel:
-    """A conformer model, with the defaults of whatever it leaves out.
-
-    Raises
-    ------
-    InputTypeError
-        If it has no `sample`.
+    """A conformer model with the defaults of what it leaves out; raises
+    `InputTypeError` if it has no `sample`.
     """
     wanted = "a name (see equidrift.list_models()) or an object with sample(molecule, seeds)"
     return _entered(made, ConformerModel, f"model must be {wanted}, not {made!r}")
 
 
 def as_refiner(made: object) -> Refiner:
-    """A refiner, with the defaults of whatever it leaves out.
-
-    Raises
-    ------
-    InputTypeError
-        If it has no `refine_many`.
+    """A refiner with the defaults of what it leaves out; raises `InputTypeError` if
+    it has no `refine_many`.
     """
     wanted = "the name of a refiner or an object with refine_many(jobs)"
     return _entered(made, Refiner, f"model must be {wanted}, not {made!r}")
 
 
 def as_trajectory_model(made: object) -> TrajectoryModel:
-    """A trajectory model, with the defaults of whatever it leaves out.
-
-    Raises
-    ------
-    InputTypeError
-        If it lacks `complete`, `continue_`, `min_frames` or `dt_range_fs`.
+    """A trajectory model with the defaults of what it leaves out; raises
+    `InputTypeError` if it lacks `complete`, `continue_`, `min_frames` or
+    `dt_range_fs`.
     """
     wanted = (
         "the name of a trajectory model or an object with complete and continue_, min_frames and "
@@ -54,24 +43,16 @@ def as_trajectory_model(made: object) -> TrajectoryModel:
 
 
 def as_molecule_model(made: object) -> MoleculeModel:
-    """A model of new molecules, with the defaults of whatever it leaves out.
-
-    Raises
-    ------
-    InputTypeError
-        If it lacks `sample` or `max_atoms`.
+    """A model of new molecules with the defaults of what it leaves out; raises
+    `InputTypeError` if it lacks `sample` or `max_atoms`.
     """
     wanted = "the name of a molecule model or an object with sample(seeds) and max_atoms"
     return _entered(made, MoleculeModel, f"model must be {wanted}, not {made!r}")
 
 
 def as_proposer(made: object) -> Proposer:
-    """A proposer, with the defaults of whatever it leaves out.
-
-    Raises
-    ------
-    InputTypeError
-        If it has no `propose`.
+    """A proposer with the defaults of what it leaves out; raises `InputTypeError`
+    if it has no `propose`.
     """
     wanted = (
         "proposer must have a method propose(positions_A, *, kT_eV, rng), and "

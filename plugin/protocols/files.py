@@ -20,9 +20,9 @@ class FileRecord(Protocol):
     title : str
         Its name in the file, else its SMILES.
     molecule : Molecule or None
-        With its name and properties; None where `error` says what is wrong.
+        With its name and properties; None if `error` says what is wrong.
     positions_A : (k, n_atoms, 3) array or None
-        Its conformers in A, None where it has none in 3D.
+        Its conformers in A, None if it has none in 3D.
     error : str or None
         What is wrong with the entry.
     own : mapping

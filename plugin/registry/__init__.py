@@ -155,7 +155,7 @@ def make_model(name: str, **options: Any) -> ConformerModel:
     Raises
     ------
     UnknownNameError
-        for another name, with the nearest one; WeightsError for a path without a card,
+        For another name, with the nearest one; WeightsError for a path without a card,
         or of another kind of model.
     """
     if is_path(name):

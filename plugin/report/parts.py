@@ -47,7 +47,9 @@ class Section:
     warnings, notes : sequence of str
         Lines that stand out, and lines that do not.
     figures : sequence of Figure
+        In the order of the page.
     tables : sequence of Table
+        Below the figures.
     chunks : sequence of str
         Molecules, `CARDS_A_PAGE` in each, as `packed` makes them.
     n_cards : int

@@ -77,11 +77,17 @@ def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
             assert HEIGHT[other] < HEIGHT[room], f"{room} imports {name}"
 
 
+def sources(name: str) -> list[Path]:
+    """The file of a module, or the files of a room."""
+    place = CORE / name.replace(".", "/")
+    found = sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    assert found and all(file.is_file() for file in found), name
+    return found
+
+
 def linked(one: str, other: str) -> bool:
-    files = [CORE / f"{name.replace('.', '/')}.py" for name in (one, other)]
-    assert all(file.is_file() for file in files), (one, other)
-    return any(name.startswith(other) for name in imported(files[0])) or any(
-        name.startswith(one) for name in imported(files[1])
+    return any(name.startswith(other) for file in sources(one) for name in imported(file)) or any(
+        name.startswith(one) for file in sources(other) for name in imported(file)
     )
 
 

@@ -15,7 +15,7 @@ import equidrift
 from equidrift.cli import forecast, generate, refine, sample
 from equidrift.cli import md as md_command
 from equidrift.engine import conformers as engine
-from equidrift.engine import many, molecules
+from equidrift.engine import many
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files import trajectories as trajectory_formats
 from equidrift.montecarlo import run as md
@@ -70,7 +70,7 @@ def settings_of_md() -> set[str]:
 CASES = {
     "sample": (sample, options(equidrift.sample)),
     "refine": (refine, options(equidrift.refine)),
-    "generate": (generate, options(equidrift.generate, molecules.make_settings) - {"options"}),
+    "generate": (generate, options(equidrift.generate)),
     "forecast": (
         forecast,
         options(
@@ -89,7 +89,7 @@ CASES = {
 def test_command_and_function_offer_the_same(name: str) -> None:
     module, offered = CASES[name]
     asked = {NAMES[name].get(option, option) for option in options(module.command)}
-    asked -= COMMAND_ONLY if name != "md" else {"as_json"}
+    asked -= COMMAND_ONLY if name != "md" else {"as_json", "plot"}
     asked -= READING_ONLY.get(name, set())
     asked -= MODES if name == "forecast" else set()
     offered -= FUNCTION_ONLY | PYTHON_ONLY.get(name, set())

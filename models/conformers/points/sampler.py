@@ -172,12 +172,7 @@ class PointModel:
         )
         model = cls(network, radius=data.radius, handedness=data.handedness, device=place)
         model.training = trainer.card()
-        if data.handedness.told < TOLD:
-            log.warning(
-                "the sets and their mirror images cannot be told apart (%.0f %% of the training "
-                "sets); samples come as either",
-                100 * data.handedness.told,
-            )
+        _tell_hand(data.handedness)
         return model
 
     def sample(
@@ -297,6 +292,16 @@ class PointModel:
             options=DistanceOptions.from_dict(card["options"]),
             card=card,
             device=device,
+        )
+
+
+def _tell_hand(handedness: Handedness) -> None:
+    """Say so where mirror images are left to chance."""
+    if handedness.told < TOLD:
+        log.warning(
+            "the sets and their mirror images cannot be told apart (%.0f %% of the training "
+            "sets); samples come as either",
+            100 * handedness.told,
         )
 
 

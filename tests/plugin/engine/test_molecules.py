@@ -16,7 +16,8 @@ from equidrift.checks.molecule import FRAGMENT_LOST, NOTHING, REPEATED, SANITISA
 from equidrift.checks.targets import check_targets
 from equidrift.checks.valency import DISCONNECTED, NET_CHARGE, OPEN_SHELL, VALENCY
 from equidrift.engine import molecules
-from equidrift.engine.molecules import Run, batches, make_settings
+from equidrift.engine.molecule_settings import make_settings
+from equidrift.engine.molecules import Run, batches
 from equidrift.errors import (
     EquidriftError,
     InputError,

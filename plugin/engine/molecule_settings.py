@@ -1,0 +1,137 @@
+"""The settings of a run that makes new molecules, checked before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from equidrift.checks.molecule import Raw
+from equidrift.checks.targets import check_fragment, check_guidance, check_targets, far_targets
+from equidrift.engine.relax import make_relax
+from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
+from equidrift.errors import UnknownNameError
+from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
+from equidrift.registry import JUDGES, make_molecule_model, resolve
+from equidrift.seeds import check_seed
+
+BATCH_SIZE = 100
+QUICK_RELAXATIONS = ("none", "mmff")
+# with GFN2-xTB or another calculator, so that what is done can be kept every few seconds
+SLOW_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings[MoleculeModel]):
+    """What every draw of a run has in common; `equidrift.generate` explains the fields."""
+
+    targets: Mapping[str, float] = field(default_factory=dict)
+    guidance: float | None = None
+    fragment: Raw | None = None
+    batch_size: int = BATCH_SIZE
+    relax: Relax | None = None
+    judges: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MoleculeOptions(RunOptions):
+    """What is asked of a run; `equidrift.generate` explains the fields."""
+
+    model: object = "default"
+    targets: Mapping[str, float] | None = None
+    guidance: float | None = None
+    fragment: object = None
+    seed: int = 0
+    steps: int | None = None
+    batch_size: int | None = None
+    max_attempts: int = MAX_ATTEMPTS
+    relax: str = "none"
+    judge: str | Sequence[str] | None = None
+    force: bool = False
+
+    def settings(
+        self, callback: Callback | None = None, *, made_with: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Check the options of a run and load its model.
+
+        Parameters
+        ----------
+        callback : callable, optional
+            Called with counts as the run goes on.
+        made_with : mapping, optional
+            Options that a model handed in as an object was made with; the provenance
+            tells them.
+
+        Raises
+        ------
+        UnknownNameError
+            For an unknown model, property, relaxation or judge, with the nearest name.
+        InputError, InputTypeError
+            For targets that are out of range or contradict each other, a fragment that
+            the model cannot hold, or an option out of its range.
+        """
+        seed = check_seed(self.seed)
+        check_counts(steps=self.steps, batch_size=self.batch_size, max_attempts=self.max_attempts)
+        model = model_of(make_molecule_model, as_molecule_model, self.model, self.model_options)
+        targets = check_targets(self.targets or {}, model, force=self.force)
+        if self.guidance is not None:
+            check_guidance(self.guidance, targets)
+        judges = _judges(self.judge, bool(targets))
+        slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
+        size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
+        relax = make_relax(self.relax)
+        told = {} if relax is None else {"relax": self.relax}
+        return Settings(
+            model=model,
+            seed=seed,
+            steps=self.steps,
+            targets=targets,
+            guidance=self.guidance,
+            fragment=None if self.fragment is None else check_fragment(self.fragment, model),
+            batch_size=self.batch_size or size,
+            max_attempts=self.max_attempts,
+            relax=relax,
+            judges=judges,
+            notes=far_targets(targets, model),
+            options={**self.model_options, **told, **(made_with or {})},
+            callback=callback,
+        )
+
+
+def make_settings(
+    model: object = "default",
+    *,
+    callback: Callback | None = None,
+    options: Mapping[str, Any] | None = None,
+    **asked: Any,
+) -> Settings:
+    """The settings of a run; errors are those of `MoleculeOptions.settings`.
+
+    Parameters
+    ----------
+    model : str or MoleculeModel
+        A name, the path of weights, or an object.
+    callback : callable, optional
+        Called with counts as the run goes on.
+    options : mapping, optional
+        Those that a model handed in as an object was made with.
+    **asked
+        Of `MoleculeOptions`; others go to the model.
+    """
+    return MoleculeOptions.of(model=model, **asked).settings(callback, made_with=options)
+
+
+def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
+    """The judges of a run: those asked for, else the network where there are targets."""
+    if isinstance(judge, str):
+        names: tuple[str, ...] = (judge,)
+    elif judge:
+        names = tuple(judge)
+    else:
+        names = ("network",) if targeted else ()
+    for name in names:
+        if name not in JUDGES:
+            raise UnknownNameError("judge", str(name), JUDGES)
+        resolve(JUDGES[name])  # tells at once where something is missing
+    return names

@@ -99,7 +99,7 @@ def check_topology(top: str | None) -> None:
             Molecule.from_smiles(top)
         elif not Path(top).is_file():
             raise InputError(
-                f"there is no file {top!r}; give a .pdb, .sdf or .mol file, or a SMILES"
+                f"there is no file {top!r}; give a .pdb, .sdf, .mol or .mol2 file, or a SMILES"
             )
 
 

@@ -230,6 +230,7 @@ def _cheaper_md(summary: Mapping[str, Any]) -> list[str]:
     if not ran or summary["plain_md_seconds"] >= summary["seconds"]:
         return []
     return [
-        f"  plain MD is cheaper: in MMFF94 about {summary['plain_md_seconds']:.2g} s for as many "
+        "  plain MD is cheaper: in MMFF94 about "
+        f"{max(summary['plain_md_seconds'], 0.01):.2g} s for as many "
         f"frames; this took {summary['seconds']:.2g} s (--model md)"
     ]

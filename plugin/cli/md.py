@@ -118,7 +118,7 @@ class Request:
     """What `equidrift md` is asked for."""
 
     what: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A SMILES, or a .pdb, .sdf or .mol file.")
+        str, typer.Argument(metavar="INPUT", help="A SMILES, or a .pdb, .sdf, .mol or .mol2 file.")
     ]
     output: Annotated[Path, option(checked(output_file, "FILE"), OUTPUT_HELP, "-o", "--output")]
     time: Annotated[str, option(TIME, TIME_HELP)] = "200ps"

@@ -61,7 +61,7 @@ RELAX_HELP = (
 )
 RELAX = checked(check_relaxation, "|".join(relaxations()))
 RelaxBy = Annotated[str, option(RELAX, RELAX_HELP, panel=GEOMETRY)]
-TOP_HELP = "The bonds of a trajectory: a .pdb, .sdf or .mol file, or a SMILES."
+TOP_HELP = "The bonds of a trajectory: a .pdb, .sdf, .mol or .mol2 file, or a SMILES."
 Topology = Annotated[str | None, option(Kind("TOP", str), TOP_HELP, "--top", panel=READING)]
 CHARGE_HELP = (
     "Total charge, in units of e, of the molecule in a .pdb file. "

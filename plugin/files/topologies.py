@@ -12,13 +12,13 @@ from equidrift.files.formats import topology_path
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 
-TOPOLOGIES = (".pdb", ".sdf", ".mol")
+TOPOLOGIES = (".pdb", ".sdf", ".mol", ".mol2")
 
 
 def load_topology(
     what: object, *, charge: int | None = None, smiles: str | None = None
 ) -> Molecule:
-    """The Molecule of a topology: a .pdb, .sdf or .mol file, a SMILES, or anything that
+    """The Molecule of a topology: a .pdb, .sdf, .mol or .mol2 file, a SMILES, or anything that
     `equidrift.sample` takes.
 
     charge and smiles are for a .pdb file: its total charge, and the SMILES of its
@@ -41,8 +41,9 @@ def load_topology(
 
 
 def _topology_file(path: Path, charge: int | None, smiles: str | None) -> Molecule:
-    if path.suffix.lower() not in TOPOLOGIES:
-        raise UnknownNameError("topology suffix", path.suffix.lower() or str(path), TOPOLOGIES)
+    suffix = Path(str(path).removesuffix(".gz")).suffix.lower()
+    if suffix not in TOPOLOGIES:
+        raise UnknownNameError("topology suffix", suffix or str(path), TOPOLOGIES)
     records = list(host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles))
     bad = next((record for record in records if record.molecule is None), None)
     if bad is not None:

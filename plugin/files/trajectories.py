@@ -67,7 +67,7 @@ def load_trajectory(
     path : str or PathLike
         The file.
     topology : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
-        A .pdb, .sdf or .mol file or an object with the trajectory's atoms in its order.
+        A .pdb, .sdf, .mol or .mol2 file or an object with the trajectory's atoms in its order.
         None for files that know their molecule: .npz, .pdb, and .traj, .extxyz and
         .xyz, whose bonds are perceived if they carry none.
     dt_fs : float, optional

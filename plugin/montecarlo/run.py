@@ -291,7 +291,7 @@ def md(
     Parameters
     ----------
     what : str or PathLike
-        A SMILES, or a .pdb, .sdf or .mol file.
+        A SMILES, or a .pdb, .sdf, .mol or .mol2 file.
     output : str or PathLike
         Trajectory, .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc),
         and a checkpoint, from which the same call continues, and one with a longer

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import openmm
     from openmm import app
 
-STRUCTURES = (".pdb", ".sdf", ".mol")
+STRUCTURES = (".pdb", ".sdf", ".mol", ".mol2")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Target:
 
 
 def make_target(what: str, settings: Settings) -> Target:
-    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given
+    """A SMILES, .sdf, .mol or .mol2 in MMFF94, or a .pdb in the force field files given
     (without them in MMFF94 too).
 
     Parameters
@@ -175,7 +175,7 @@ def _with_force_field(what: str, settings: Settings) -> Target:
 def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64]]:
     """Graph and a start geometry, made by ETKDG if the input has none."""
     molecule, x = None, None
-    if Path(what).suffix.lower() in STRUCTURES:
+    if Path(what).suffix.lower() in STRUCTURES or is_file(what):
         molecule, x = _from_file(what, settings)
     elif settings.smiles is not None:
         raise InputError(
@@ -189,6 +189,14 @@ def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64]]
     if x is None:
         x = generate(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
     return molecule, x
+
+
+def is_file(what: str) -> bool:
+    """Whether an input is a file's name; a long SMILES is none."""
+    try:
+        return Path(what).is_file()
+    except OSError:
+        return False
 
 
 def _from_file(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64] | None]:

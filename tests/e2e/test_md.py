@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from equidrift.cli.main import build
 from equidrift.cli.md import picoseconds
 from equidrift.errors import InputError
+from equidrift.files.topologies import load_topology
 from equidrift.montecarlo.plan import checkpoint_of
 from tests.stopping import stop_at
 
@@ -288,3 +290,53 @@ def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
         chain_of(tmp_path / "killed.xtc"), chain_of(tmp_path / "whole.xtc"), strict=True
     ):
         assert np.array_equal(ours, theirs)
+
+
+ETHANOL_MOL2 = """@<TRIPOS>MOLECULE
+ethanol mine
+9 8 0 0 0
+SMALL
+NO_CHARGES
+
+@<TRIPOS>ATOM
+1 C1 -0.888 0.167 -0.027 C.3
+2 C2 0.466 -0.512 -0.037 C.3
+3 O1 1.437 0.320 0.584 O.3
+4 H1 -1.640 -0.460 -0.512 H
+5 H2 -0.824 1.117 -0.565 H
+6 H3 -1.213 0.368 0.999 H
+7 H4 0.780 -0.716 -1.065 H
+8 H5 0.404 -1.466 0.495 H
+9 H6 1.480 1.180 0.133 H
+@<TRIPOS>BOND
+1 1 2 1
+2 2 3 1
+3 1 4 1
+4 1 5 1
+5 1 6 1
+6 2 7 1
+7 2 8 1
+8 3 9 1
+"""
+
+
+@pytest.mark.parametrize("name", ["e.mol2", "e.mol2.gz", "e.smi"])
+def test_md_reads_every_file_of_molecules_that_sample_reads(tmp_path: Path, name: str) -> None:
+    text = "CCO ethanol\n" if name.endswith(".smi") else ETHANOL_MOL2
+    packed = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    (tmp_path / name).write_bytes(packed)
+    done = run(name, *SHORT, "-o", "e.xtc", folder=tmp_path)
+    assert json.loads(done.stdout)["potential"] == "MMFF94"
+    assert len(mda.Universe(str(tmp_path / "e.top.pdb")).atoms) == 9
+
+
+def test_md_names_the_suffix_of_a_file_that_it_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "e.docx").write_text("no molecule")
+    done = run("e.docx", *SHORT, "-o", "e.xtc", folder=tmp_path, check=False)
+    assert done.exit_code == 2 and "unknown suffix '.docx'" in done.output
+
+
+def test_topology_is_read_from_a_mol2(tmp_path: Path) -> None:
+    (tmp_path / "e.mol2").write_text(ETHANOL_MOL2)
+    molecule = load_topology(tmp_path / "e.mol2")
+    assert molecule.n_atoms == 9 and molecule.name == "ethanol mine"

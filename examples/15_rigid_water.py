@@ -12,7 +12,7 @@ from equidrift.adapters.ase.montecarlo import ProposalMonteCarlo
 from equidrift.models.rigid.body import RigidBody
 from equidrift.models.rigid.proposer import adapt_rigid
 
-cycles = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+cycles = 40 * int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 atoms = Atoms("OH2Na", [[0, 0, 0], [0.76, 0, 0.59], [-0.76, 0, 0.59], [0, 0, -2.3]])
 atoms.set_initial_charges([0, 0, 0, 1])
 atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RUN = """
 import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
 from equidrift.files import stream, trajectory_stream
 {setup}

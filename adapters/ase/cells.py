@@ -50,9 +50,14 @@ class CellMonteCarlo(CellMoves):
 
     Examples
     --------
-    >>> cells = CellMonteCarlo(atoms, CellSettings(300, 1.0))      # doctest: +SKIP
-    >>> for _ in cells.irun(1000, dynamics, md_steps=20):          # doctest: +SKIP
-    ...     print(atoms.get_volume())
+    >>> from ase.build import bulk
+    >>> from ase.calculators.lj import LennardJones
+    >>> atoms = bulk("Ar", cubic=True) * (2, 2, 2)
+    >>> atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104)
+    >>> cells = CellMonteCarlo(atoms, CellSettings(temperature_K=80, pressure_bar=1.0))
+    >>> _ = cells.apply(3)
+    >>> cells.statistics.proposed
+    3
     """
 
     def __init__(

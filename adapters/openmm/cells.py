@@ -45,10 +45,15 @@ class ContextCells(CellMoves):
 
     Examples
     --------
-    >>> cells = ContextCells(context, CellSettings(300, 1.0))  # doctest: +SKIP
-    >>> for _ in range(1000):  # doctest: +SKIP
-    ...     simulation.step(50)
-    ...     cells.apply(5)
+    >>> import openmm
+    >>> from openmmtools.testsystems import LennardJonesFluid
+    >>> box = LennardJonesFluid(nparticles=64)
+    >>> context = openmm.Context(box.system, openmm.VerletIntegrator(0.001))
+    >>> context.setPositions(box.positions)
+    >>> cells = ContextCells(context, CellSettings(temperature_K=300, pressure_bar=1.0))
+    >>> _ = cells.apply(3)
+    >>> cells.statistics.proposed
+    3
     """
 
     def __init__(self, context: openmm.Context, settings: CellSettings, *, seed: int = 0) -> None:

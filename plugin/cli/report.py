@@ -58,9 +58,11 @@ def command(request: Request) -> int:
 
     Give the names of the files that other commands have written. Each becomes a section.
     """
+    from equidrift.cli.checked import check_topology
     from equidrift.cli.output import count, print_json
     from equidrift.report.write import Options, write_report
 
+    check_topology(request.top)
     options = Options(
         top=request.top,
         title=request.title,

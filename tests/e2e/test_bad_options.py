@@ -45,6 +45,7 @@ SHARED: dict[str, list[tuple[str, str]]] = {
     "top": TOP,
 }
 # command -> (what is right, of each option its bad values, each with words of the message)
+PICTURE = [("x.pdf", ".png"), ("none/x.png", "no folder")]
 TIME = [("5", "fs, ps, ns"), ("x", "fs, ps, ns"), ("0ps", "0"), ("-1ps", "-1ps")]
 CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
     "sample": (
@@ -108,6 +109,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "friction": [("-1", "1/ps"), ("nan", "1/ps")],
             "constraints": [("some", "HBonds")],
             "md_steps": COUNT,
+            "plot": PICTURE,
             "n_proposals": COUNT,
             "adapt": TIME[:2],
             "interval": TIME,
@@ -124,13 +126,25 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "budget": [("5x", "90s, 25m or 2h"), ("0s", "90s, 25m or 2h"), ("-1", "90s")],
         },
     ),
-    "bench": (("conformers",), {"name": [("conformer", "Did you mean 'conformers'")]}),
+    "bench": (
+        ("conformers",),
+        {"name": [("conformer", "Did you mean 'conformers'")], "plot": PICTURE},
+    ),
+    "report": (
+        ("in.sdf", "-o", "x.html"),
+        {
+            "results": [("none.sdf", "no file")],
+            "output": [("x.sdf", ".html"), ("none/x.html", "no folder")],
+            "details": [("-1", "0 or more"), ("many", "0 or more")],
+            "dt": [("0", "fs above 0"), ("nan", "fs above 0"), ("5fs", "fs above 0")],
+        },
+    ),
     "models": ((), {"name": [("defualt", "Did you mean 'default'")]}),
     "doctor": ((), {}),
     "help": ((), {"command": [("smaple", "Did you mean 'sample'")]}),
 }
 # takes a value or does without one, and is no option of the work itself
-NO_CASE = {"help"}
+NO_CASE = {"help", "title"}
 
 
 def parameters() -> list[tuple[str, Any]]:

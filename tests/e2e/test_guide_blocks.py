@@ -85,6 +85,59 @@ GIVEN = {
         simulation.context.setPositions(positions[0])
         tree = TorsionTree.of(ensemble.molecule)
         """,
+    "equidrift report": """
+        import json
+        from pathlib import Path
+
+        import equidrift
+
+        for name in ("ibuprofen.sdf", "library.sdf", "new.sdf", "gap.sdf"):
+            equidrift.sample("CCO", 2, model="etkdg").save(name)
+        Path("library.json").write_text(json.dumps({"command": "sample", "failures": []}))
+        equidrift.md("CCCC", "out.xtc", time_ps=2, proposals="none", md_steps=50)
+        equidrift.sample("CCO", 3, model="etkdg").save("next.xtc")
+        equidrift.sample("CCO", 1, model="etkdg").save("aspirin.pdb")
+        """,
+    "from equidrift.models.rigid": """
+        import numpy as np
+        import openmm
+        from openmm import app, unit
+        from scipy.spatial.transform import Rotation
+
+        from equidrift.adapters.openmm.sampler import ProposalSampler
+
+        topology = app.Topology()
+        chain = topology.addChain()
+        residue = topology.addResidue("HOH", chain)
+        names = ("O", "oxygen"), ("H1", "hydrogen"), ("H2", "hydrogen")
+        o, h1, h2 = (
+            topology.addAtom(name, app.Element.getBySymbol(name[0]), residue) for name, _ in names
+        )
+        topology.addBond(o, h1)
+        topology.addBond(o, h2)
+        topology.addAtom("NA", app.Element.getBySymbol("Na"), topology.addResidue("NA", chain))
+        positions_A = np.array([[0, 0, 0], [0.757, 0, 0.586], [-0.757, 0, 0.586], [0.3, 0.4, -2.4]])
+        system = app.ForceField("amber14/tip3p.xml").createSystem(topology)
+        integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+        simulation = app.Simulation(topology, system, integrator)
+        simulation.context.setPositions(positions_A * unit.angstrom)
+        frames_A = []
+        for turn in Rotation.random(40, rng=np.random.default_rng(0)):
+            moved = positions_A.copy()
+            moved[:3] = (positions_A[:3] - positions_A[3]) @ turn.as_matrix().T + positions_A[3]
+            frames_A.append(moved)
+        ligand_atoms, pocket_atoms = [0, 1, 2], [3]
+        """,
+    "from equidrift.adapters.openmm.cells": """
+        import openmm
+        from openmm import app
+        from openmmtools.testsystems import LennardJonesFluid
+
+        box = LennardJonesFluid(nparticles=64)
+        integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+        simulation = app.Simulation(box.topology, box.system, integrator)
+        simulation.context.setPositions(box.positions)
+        """,
     "from equidrift.models.trajectories.arrays": """
         import numpy as np
 
@@ -97,6 +150,7 @@ GIVEN = {
 }
 # what takes long, and what a test takes instead
 SHORTER = {
+    "range(1000)": "range(3)",
     "--time 200ps": "--time 4ps --adapt 4ps --md-steps 20",
     "-n 100": "-n 2",
     "-n 20": "-n 2",

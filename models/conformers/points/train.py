@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.points.network import PointNetwork, PointSizes
@@ -45,7 +45,11 @@ class PointTraining(TrainingConfig):
     system: Literal["skeletons"] | None = None
     count: int = Field(default=10_000, ge=20)
     batch: int = Field(default=64, ge=1)
-    network: PointWidths = PointWidths()  # type: ignore[assignment]
+
+    @field_validator("network")
+    @classmethod
+    def _known_widths(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return PointWidths.model_validate(value).model_dump()
 
     @model_validator(mode="after")
     def _one_source(self) -> PointTraining:
@@ -72,8 +76,8 @@ def points_of(path: str) -> NDArray[np.float64]:
 def make_task(c: PointTraining, _begun: None, _out: Path) -> Task:
     """What is trained. Raises `InputError` for data that cannot be used."""
     points = articulated_skeletons(c.count, c.seed) if c.data is None else points_of(c.data)
-    data = PointData.of(points, c.seed)
-    sizes = PointSizes(data.n_points, c.network.hidden, c.network.layers)
+    data, widths = PointData.of(points, c.seed), PointWidths.model_validate(c.network)
+    sizes = PointSizes(data.n_points, widths.hidden, widths.layers)
     network = fresh(lambda: PointNetwork(sizes, data.mean, data.spread), c.seed)
     config = dataclasses.asdict(sizes)
     config |= {"radius": data.radius, "handedness": data.handedness.card()}

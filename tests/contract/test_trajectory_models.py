@@ -13,7 +13,7 @@ from equidrift.errors import InputError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.testing.trajectory_model import TrajectoryModelContract
-from equidrift.weights import zoo
+from equidrift.weights import find, weights_of
 from tests.doubles import Walker
 
 
@@ -34,7 +34,7 @@ class TestDynamics(TrajectoryModelContract):
 
 def shipped(name: str) -> None:
     """The wheel holds the weights of this model."""
-    assert (zoo() / f"{name}.safetensors").is_file()
+    assert weights_of(find(name)) is not None
 
 
 class TestDefault(TrajectoryModelContract):

@@ -10,13 +10,13 @@ from pathlib import Path
 import ase.db
 from rdkit import Chem
 
-from equidrift.weights import zoo
+from equidrift.weights import find, weights_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def ran(name: str, folder: Path, needs: tuple[str, ...], n: int) -> list[str]:
-    missing = [weights for weights in needs if not (zoo() / f"{weights}.safetensors").is_file()]
+    missing = [weights for weights in needs if weights_of(find(weights)) is None]
     assert not missing, "the wheel holds the weights that examples need"
     example = EXAMPLES / name
     assert len(example.read_text().splitlines()) <= 40

@@ -138,6 +138,6 @@ def test_weights_that_are_not_installed_are_refused_with_the_way_out_and_found_t
     findings = {finding.what: finding for finding in doctor.weights_found()}
     assert "conformer" in findings["weights of further models"].detail
     assert not [one for one in findings.values() if one.state == "broken"]
-    monkeypatch.setenv(weights.FOLDERS, f"/nowhere:{as_installed}")
+    monkeypatch.setenv(weights.FOLDERS, f"/nowhere:{ROOT / 'models' / 'zoo'}")
     assert make_model("conformer").name == "conformer"
     assert {one.state for one in doctor.weights_found()} == {"ok"}

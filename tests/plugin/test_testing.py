@@ -4,6 +4,7 @@ a promise does not.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,11 @@ def outcome(model: str, folder: Path) -> str:
     (folder / "jiggle.py").write_text(model)
     (folder / "test_jiggle.py").write_text(f"from jiggle import Jiggle\n{TESTS}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_jiggle.py"]
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True).stdout
+    clean = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    done = subprocess.run(
+        command, cwd=folder, env=clean, check=False, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 def test_template_passes_its_suite(tmp_path: Path) -> None:

@@ -19,4 +19,4 @@ def global_random_state_kept() -> Iterator[None]:
 
 def _state() -> Any:
     state: Any = np.random.get_state()  # noqa: NPY002 - it is this state that must not move
-    return np.array(state[1])
+    return np.append(state[1], state[2:])  # the words, and how many of them are used up

@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from equidrift.testing.random_state import global_random_state_kept
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "plugins.md").read_text()
 MODEL, TESTS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -54,3 +57,10 @@ def test_broken_promise_is_found_by_name(
 ) -> None:
     assert change[0] in MODEL
     assert f"::{promise} " in outcome(MODEL.replace(*change), tmp_path)
+
+
+def test_a_single_draw_from_the_global_state_is_seen_in_the_middle_of_its_words() -> None:
+    np.random.seed(3)  # noqa: NPY002 - it is this state that is watched
+    np.random.rand(5)  # noqa: NPY002
+    with pytest.raises(AssertionError), global_random_state_kept():
+        np.random.rand()  # noqa: NPY002

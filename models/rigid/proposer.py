@@ -19,8 +19,8 @@ from equidrift.models.rigid import igso3
 from equidrift.models.rigid.body import RigidBody
 from equidrift.models.rigid.mixture import PoseMixture
 from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Advance, Alternating
-from equidrift.montecarlo.proposals import DrawnAnew
-from equidrift.protocols import BatchedProposer, Proposer
+from equidrift.montecarlo.proposals import DrawnAnew, SteppedTogether
+from equidrift.protocols import Proposer
 from equidrift.records import Proposal
 
 FRAMES_PER_COMPONENT, MOST_COMPONENTS = 40, 24
@@ -102,7 +102,7 @@ class RigidProposer(DrawnAnew):
         return cls(RigidBody.from_dict(data["body"]), density, name=data["name"])
 
 
-class LocalRigidProposer(BatchedProposer):
+class LocalRigidProposer(SteppedTogether):
     """Small steps of a body: a turn from IGSO(3) about its mean position, and a normal
     shift. Symmetric, so log_q_ratio is 0.
 
@@ -133,10 +133,6 @@ class LocalRigidProposer(BatchedProposer):
                 f"atoms, sigma_A={sigma_A}, eps={eps}"
             )
         self.sigma_A, self.eps = float(sigma_A), float(eps)
-
-    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
-        """One proposal from one state (n_atoms, 3)."""
-        return self.propose_many(np.asarray(positions_A)[None], kT_eV=kT_eV, rng=rng)[0]
 
     def propose_many(
         self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator

@@ -44,6 +44,14 @@ def check_turns(tree: TorsionTree) -> TorsionTree:
 BLOCK_SIZES: tuple[int | None, ...] = (None, 4, 3, 2, 1)
 
 
+class SteppedTogether(BatchedProposer):
+    """What steps from many states at once: a single proposal is a batch of one."""
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal from one state (n_atoms, 3)."""
+        return self.propose_many(np.asarray(positions_A)[None], kT_eV=kT_eV, rng=rng)[0]
+
+
 class DrawnAnew(IndependentProposer, BatchedProposer):
     """What draws independently of the present state: single proposals and batches are
     made by `propose_independent`.
@@ -182,7 +190,7 @@ _DENSITIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
-class LocalTorsionProposer(BatchedProposer):
+class LocalTorsionProposer(SteppedTogether):
     """Small steps: a wrapped normal about the current torsions of a random block.
 
     Symmetric, so log_q_ratio is 0.
@@ -209,10 +217,6 @@ class LocalTorsionProposer(BatchedProposer):
     def moved_bonds(self) -> list[str]:
         """A label a torsion, for acceptance statistics."""
         return self.tree.labels()
-
-    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
-        """One proposal from one state (n_atoms, 3)."""
-        return self.propose_many(np.asarray(positions_A)[None], kT_eV=kT_eV, rng=rng)[0]
 
     def propose_many(
         self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator

@@ -190,6 +190,13 @@ class LocalLayer(nn.Module):
         return out
 
 
+def noise_features(sigma: Tensor) -> Tensor:
+    """What a distance network is told of the noise levels (B,): (B, 9)."""
+    level = torch.log(sigma)[:, None] / 4.0
+    waves = level * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=level.dtype, device=level.device)
+    return torch.cat([level, torch.sin(waves), torch.cos(waves)], 1)
+
+
 class DistanceNetwork(nn.Module):
     """Predicts the clean distance of every pair from noisy coordinates, invariant to
     E(3), equivariant to permutation.
@@ -235,12 +242,6 @@ class DistanceNetwork(nn.Module):
         return nn.ModuleDict(
             {"product": nn.Linear(2 * h, h), "edge": nn.Linear(h, h, bias=False), "tail": tail}
         )
-
-    def _noise_features(self, sigma: Tensor) -> Tensor:
-        """(B,) -> (B, 9)"""
-        level = torch.log(sigma)[:, None] / 4.0
-        waves = level * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=level.dtype, device=level.device)
-        return torch.cat([level, torch.sin(waves), torch.cos(waves)], 1)
 
     def _edges(self, e: Tensor, kind: Tensor, sigma: Tensor, shift: Tensor) -> Tensor:
         """Edge features (P, B, h): MLP of the length and the noise, times an embedding
@@ -317,7 +318,7 @@ class DistanceNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Edge features (P, B, h) and both encoders' atom features (n, B, 2h)."""
         n = len(table)
-        shift_edge, shift_atom = self.noise(self._noise_features(sigma)).chunk(2, -1)
+        shift_edge, shift_atom = self.noise(noise_features(sigma)).chunk(2, -1)
         edges = self._edges(e, kind, sigma, shift_edge)
         cutoff = self.config.cutoff_A * torch.sqrt(1.0 + 9.0 * sigma**2)
         envelope = (0.5 * (torch.cos(math.pi * (e / cutoff).clamp_max(1.0)) + 1.0) * real)[

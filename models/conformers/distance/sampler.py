@@ -45,7 +45,8 @@ from equidrift.models.conformers.distance.solvers import (
     reverse_ode,
     reverse_sde,
 )
-from equidrift.models.shared.devices import Device, batch_size, pick_device
+from equidrift.models.shared.devices import Device, pick_device
+from equidrift.models.shared.draws import in_batches
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback, ConformerModel
 from equidrift.records import SYMBOLS, Molecule
@@ -123,11 +124,19 @@ class LearnedMove:
         count, n, _ = c.shape
         levels = c.new_full((count,), sigma)
         d = self.network(c, self.elements.expand(count, n), self.kinds.expand(count, n, n), levels)
-        table = d[:, pair_indices(n, c.device)[2]].view(count, n, n)
-        change = (table - pair_geometry(c)[0]) * self.complete
-        return (self.late_map if sigma < self.options.late_sigma_A else self.map)(
-            c, change, self.edges(sigma)
-        )
+        by = self.late_map if sigma < self.options.late_sigma_A else self.map
+        return mapped(by, c, d, self.complete, self.edges(sigma))
+
+
+def mapped(by: DistanceMap, c: Tensor, d: Tensor, complete: Tensor, edges: Tensor) -> Tensor:
+    """Moves (B, n, 3) that a map makes of clean distances d (B, P), in the order of
+    `pair_indices`, for the coordinates c (B, n, 3).
+
+    complete : (n, n), 1 but for the diagonal. edges : weights of the pairs.
+    """
+    count, n, _ = c.shape
+    table = d[:, pair_indices(n, c.device)[2]].view(count, n, n)
+    return by(c, (table - pair_geometry(c)[0]) * complete, edges)
 
 
 def solve(
@@ -168,6 +177,36 @@ def solve(
     if options.solver == "ode":
         return reverse_ode(move, start, sigmas, rule)
     return reverse_sde(move, start, sigmas, draw, rule)
+
+
+def draws(
+    move: Move,
+    streams: Sequence[np.random.Generator],
+    n: int,
+    n_steps: int,
+    options: DistanceOptions,
+    device: torch.device,
+    callback: Callback | None = None,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> NDArray[np.float64]:
+    """Coordinates (len(streams), n, 3) of n atoms or points, in batches that fit the
+    device, each from a stream of its own.
+
+    dtype : of the noise as it is drawn; the solvers work in float64.
+    """
+    sigmas = geometric_sigmas(n_steps, options.sigma_max_A, options.sigma_min_A)
+    if not streams:
+        return np.zeros((0, n, 3))
+
+    def some(rows: slice) -> Tensor:
+        z = np.stack([s.standard_normal((n_steps + 1, n, 3), dtype) for s in streams[rows]], 1)
+        noise = torch.from_numpy(z).to(device, torch.float64)
+        return solve(move, noise, sigmas, options, callback)
+
+    with torch.no_grad():
+        made = in_batches(some, len(streams), n * (n - 1) // 2, PAIRS_PER_BATCH, device)
+    drawn: NDArray[np.float64] = made.cpu().numpy()
+    return drawn
 
 
 class SE3Distance(ConformerModel):
@@ -251,18 +290,7 @@ class SE3Distance(ConformerModel):
         kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
         elements = torch.from_numpy(element_index(molecule.numbers)).to(self.device)
         move = LearnedMove(self.network, elements, kinds.to(self.device), self.options)
-        sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
-        chunk = max(1, batch_size(PAIRS_PER_BATCH, self.device) // (n * (n - 1) // 2))
-        parts = []
-        for first in range(0, len(streams), chunk):
-            some = streams[first : first + chunk]
-            z = np.stack(
-                [s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1
-            )
-            with torch.no_grad():
-                noise = torch.from_numpy(z).to(self.device, torch.float64)
-                parts.append(solve(move, noise, sigmas, self.options, callback).cpu().numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, n, 3))
+        return draws(move, streams, n, n_steps, self.options, self.device, callback)
 
     def _check(self, molecule: Molecule) -> None:
         """Refuse by name what the network has not learnt."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from equidrift.models.conformers.distance.network import (
     GlobalLayer,
+    noise_features,
     pair_indices,
 )
 
@@ -128,10 +129,7 @@ class PointNetwork(nn.Module):
 
     def _features(self, e: Tensor, whitened: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """First features of the pairs (P, B, h) and of the points (K, B, h)."""
-        level = torch.log(sigma)[:, None] / 4.0
-        waves = level * torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=level.dtype, device=level.device)
-        noise = self.noise(torch.cat([level, torch.sin(waves), torch.cos(waves)], 1))
-        of_pairs, of_points = noise.chunk(2, -1)
+        of_pairs, of_points = self.noise(noise_features(sigma)).chunk(2, -1)
         lengths = torch.stack(
             [
                 whitened,

@@ -7,30 +7,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, NoValidSamplesError
-from equidrift.models.conformers.distance.maps import (
-    complete_edges,
-    distance_map,
-    pair_geometry,
-)
-from equidrift.models.conformers.distance.network import pair_indices
-from equidrift.models.conformers.distance.sampler import DistanceOptions, solve
-from equidrift.models.conformers.distance.solvers import geometric_sigmas
+from equidrift.models.conformers.distance.maps import complete_edges, distance_map
+from equidrift.models.conformers.distance.sampler import DistanceOptions, draws, mapped
 from equidrift.models.conformers.points.handedness import TOLD, Handedness
 from equidrift.models.conformers.points.network import PointNetwork, PointSizes
 from equidrift.models.conformers.points.objective import PointData, batches_of, denoising_loss
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
-from equidrift.models.shared.devices import Device, batch_size, pick_device
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import fit, fresh, load_network
 from equidrift.models.shared.trainer import Progress
 from equidrift.protocols import Callback
@@ -39,7 +31,6 @@ from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
 TASK = "points"  # of the card
-PAIRS_PER_BATCH = 20_000
 ATTEMPTS = 8  # draws until a set's fixed signs are right
 log = logging.getLogger("equidrift")
 
@@ -211,9 +202,18 @@ class PointModel:
         n_steps = chosen.steps if steps is None else check_count("steps", steps, least=2)
         streams = [sample_rng(int(k)) for k in sample_seeds(check_seed(seed), 0, n)]
         result = np.full((n, self.n_points, 3), np.nan)
-        todo = np.arange(n)
+        todo, move = np.arange(n), PointMove(self.network, chosen)
         for _ in range(ATTEMPTS):
-            drawn = self._draw([streams[k] for k in todo], n_steps, chosen, callback)
+            drawn = draws(
+                move,
+                [streams[k] for k in todo],
+                self.n_points,
+                n_steps,
+                chosen,
+                self.device,
+                callback,
+                np.float64,
+            )
             turned, right = self.handedness.oriented(drawn)
             right &= np.isfinite(turned).all((1, 2))
             result[todo[right]] = turned[right]
@@ -227,42 +227,13 @@ class PointModel:
             np.delete(result, todo, 0) * self.radius,
         )
 
-    def _draw(
-        self,
-        streams: Sequence[np.random.Generator],
-        n_steps: int,
-        options: DistanceOptions,
-        callback: Callback | None,
-    ) -> Array:
-        """One set from each stream, unchecked; the mirror image is left to chance."""
-        sigmas = geometric_sigmas(n_steps, options.sigma_max_A, options.sigma_min_A)
-        pairs = self.n_points * (self.n_points - 1) // 2
-        chunk = max(1, batch_size(PAIRS_PER_BATCH, self.device) // pairs)
-        move, parts = PointMove(self.network, options), []
-        for first in range(0, len(streams), chunk):
-            shape = n_steps + 1, self.n_points, 3
-            z = np.stack([s.standard_normal(shape) for s in streams[first : first + chunk]], 1)
-            with torch.no_grad():
-                noise = torch.from_numpy(z).to(self.device)
-                parts.append(solve(move, noise, sigmas, options, callback).cpu().numpy())
-        return np.concatenate(parts)
-
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what it is."""
+        sizes, options = self.network.config, self.options
         own = {
             "name": "my-points",
-            "family": "conformers",
-            "task": TASK,
-            "description": f"distribution over sets of {self.n_points} labelled points",
-            "config": {
-                **dataclasses.asdict(self.network.config),
-                "radius": self.radius,
-                "handedness": self.handedness.card(),
-            },
-            "options": dataclasses.asdict(self.options),
-            "elements": "none (labelled points)",
-            "max_atoms": self.n_points,
-            "units": "the training data's",
+            **points_card(sizes, self.radius, self.handedness, options),
+            "description": about(sizes),
             "licence": LICENCE,
             "training_data": TRAINING_DATA,
             "quality": {},
@@ -315,17 +286,41 @@ class PointMove:
 
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
         """Moves (B, K, 3) at a noise level."""
-        count, n, _ = c.shape
-        d = self.network(c, c.new_full((count,), sigma))
-        edges = complete_edges(n, dtype=c.dtype, device=c.device)
-        table = d[:, pair_indices(n, c.device)[2]].view(count, n, n)
-        return self.map(c, (table - pair_geometry(c)[0]) * edges, edges)
+        d = self.network(c, c.new_full((len(c),), sigma))
+        edges = complete_edges(c.shape[1], dtype=c.dtype, device=c.device)
+        return mapped(self.map, c, d, edges, edges)
 
 
 # in units of the sets' radius
 USUAL = DistanceOptions(
     map="degree", corrector=20.0, sigma_max_A=3.0, sigma_min_A=0.003, clip_A=10.0
 )
+
+
+def about(sizes: PointSizes) -> str:
+    """What a model is, in a line."""
+    return f"distribution over sets of {sizes.n_points} labelled points"
+
+
+def points_card(
+    sizes: PointSizes,
+    radius: float,
+    handedness: Handedness,
+    options: DistanceOptions = USUAL,
+) -> dict[str, Any]:
+    """What the card of every model of points says of itself, and `PointModel.load`
+    reads.
+    """
+    config = dataclasses.asdict(sizes) | {"radius": radius, "handedness": handedness.card()}
+    return {
+        "family": "conformers",
+        "task": TASK,
+        "config": config,
+        "options": dataclasses.asdict(options),
+        "elements": "none (labelled points)",
+        "max_atoms": sizes.n_points,
+        "units": "the training data's",
+    }
 
 
 def _network(c: dict[str, Any]) -> PointNetwork:

@@ -4,7 +4,6 @@ labelled points.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from equidrift.errors import InputError
 from equidrift.models.conformers.points.network import PointNetwork, PointSizes
 from equidrift.models.conformers.points.objective import PointData, batches_of, denoising_loss
-from equidrift.models.conformers.points.sampler import TASK, USUAL
+from equidrift.models.conformers.points.sampler import about, points_card
 from equidrift.models.conformers.points.skeletons import articulated_skeletons
 from equidrift.models.shared.config import TrainingConfig
 from equidrift.models.shared.run import Task, fresh, training_of
@@ -76,21 +75,12 @@ def points_of(path: str) -> NDArray[np.float64]:
 def make_task(c: PointTraining, _begun: None, _out: Path) -> Task:
     """What is trained. Raises `InputError` for data that cannot be used."""
     points = articulated_skeletons(c.count, c.seed) if c.data is None else points_of(c.data)
-    data, widths = PointData.of(points, c.seed), PointWidths.model_validate(c.network)
-    sizes = PointSizes(data.n_points, widths.hidden, widths.layers)
+    data = PointData.of(points, c.seed)
+    sizes = PointSizes(data.n_points, **c.network)
     network = fresh(lambda: PointNetwork(sizes, data.mean, data.spread), c.seed)
-    config = dataclasses.asdict(sizes)
-    config |= {"radius": data.radius, "handedness": data.handedness.card()}
-    card = {
-        "family": "conformers",
-        "task": TASK,
-        "what": f"distribution over sets of {data.n_points} labelled points",
-        "config": config,
-        "options": dataclasses.asdict(USUAL),
-        "elements": "none (labelled points)",
-        "max_atoms": data.n_points,
-        "units": "the training data's" if c.data else "m",
-    }
+    card = points_card(sizes, data.radius, data.handedness) | {"what": about(sizes)}
+    if c.data is None:
+        card["units"] = "m"
     held_out = batches_of(data.held_out, c.batch, c.seed + 1, CPU) if len(data.held_out) else None
     return Task(
         network,

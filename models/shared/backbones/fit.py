@@ -16,6 +16,7 @@ from equidrift.models.shared.backbones.ponita import PonitaNetwork
 from equidrift.models.shared.backbones.symmetry import random_rotations
 from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes, Trunk
 from equidrift.models.shared.layers import pairs_of
+from equidrift.models.shared.run import own_random_state
 
 BATCH = 100  # as in the N-body protocol of EGNN, SEGNN and PONITA
 RATE = 3e-3  # Adam's at first; it falls to 0 as a cosine of the time spent
@@ -110,8 +111,7 @@ def fit(
         In evaluation mode.
     """
     draw = torch.Generator(device="cpu").manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_state(seed):
         trunk = make_trunk(name, moves.sizes(width, layers)).to(moves.positions.device)
     if isinstance(trunk, PonitaNetwork):
         trunk.calibrate(*moves[:BATCH].given())

@@ -152,8 +152,7 @@ def by_trunk(trunk: SharedTrunk, s: Tensor, v: Tensor, x: Tensor) -> tuple[Tenso
     """
     b, n, _ = x.shape
     edges = SharedEdges.complete(x[..., 3] > 0, x.new_zeros(b, n, n, 0))
-    none = Globals(x.new_zeros(b, 0), x.new_zeros(b, 3, 0))
-    made: Features = trunk(Features(s, v), x[..., :3], edges, none)
+    made: Features = trunk(Features(s, v), x[..., :3], edges, Globals.none(x))
     return made
 
 

@@ -10,16 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    Sizes,
-    Symmetry,
-    Trunk,
-    squares,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.trunk import Features, Inputs, Sizes, Symmetry, Trunk
 
 
 def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
@@ -97,15 +88,13 @@ class EgclNetwork(Trunk):
         self.leave = nn.Linear(w, sizes.out_scalars)
         self.share = mlp(w, w, (known + 1) * sizes.out_vectors)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        scalars, vectors = tell_nodes(features, globals)
-        h = self.embed(torch.cat([scalars, squares(vectors)], -1))[:, None]
+        positions, edges, told = inputs.positions, inputs.edges, inputs.told()
+        h = self.embed(told.invariants())[:, None]
         x, mask = positions[:, None], edges.linked[:, None].to(positions.dtype)
         for layer in self.layers:
             x, h = layer(x, h, edges.features[:, None], mask)
-        moved = torch.cat([(x[:, 0] - positions)[..., None], vectors], -1)  # (b, n, 3, 1 + v)
+        moved = torch.cat([(x[:, 0] - positions)[..., None], told.vectors], -1)  # (b, n, 3, 1 + v)
         share = self.share(h[:, 0]).unflatten(-1, (-1, self.sizes.out_vectors))
         return Features(self.leave(h[:, 0]), moved @ share)

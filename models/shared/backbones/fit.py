@@ -14,8 +14,7 @@ from torch import Tensor
 from equidrift.models.shared.backbones.choice import make_trunk
 from equidrift.models.shared.backbones.ponita import PonitaNetwork
 from equidrift.models.shared.backbones.symmetry import random_rotations
-from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes, Trunk
-from equidrift.models.shared.layers import pairs_of
+from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Inputs, Sizes, Trunk
 from equidrift.models.shared.run import own_random_state
 
 BATCH = 100  # as in the N-body protocol of EGNN, SEGNN and PONITA
@@ -55,13 +54,13 @@ class Moves:
     def __getitem__(self, pick: Tensor | slice) -> Moves:
         return Moves(*(part[pick] for part in vars(self).values()))
 
-    def given(self) -> tuple[Features, Tensor, Edges, Globals]:
+    def given(self) -> Inputs:
         """What a trunk takes of them."""
         k, n = self.positions.shape[:2]
         nodes = torch.ones(k, n, dtype=torch.bool, device=self.positions.device)
-        none = Globals(self.positions.new_zeros(k, 0), self.positions.new_zeros(k, 3, 0))
         features = Features(self.scalars, self.velocities[..., None])
-        return features, self.positions, Edges(self.edges, pairs_of(nodes), nodes), none
+        edges = Edges.complete(nodes, self.edges)
+        return Inputs(features, self.positions, edges, Globals.none(self.positions))
 
     def turned(self, turns: Tensor) -> Moves:
         """Every system turned by a rotation of its own, (k, 3, 3)."""
@@ -114,7 +113,7 @@ def fit(
     with own_random_state(seed):
         trunk = make_trunk(name, moves.sizes(width, layers)).to(moves.positions.device)
     if isinstance(trunk, PonitaNetwork):
-        trunk.calibrate(*moves[:BATCH].given())
+        trunk.calibrate(moves[:BATCH].given())
     optimiser = torch.optim.Adam(trunk.parameters(), RATE)
     begun, steps, spent = time.process_time(), 0, 0.0
     while spent < budget_s:

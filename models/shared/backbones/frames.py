@@ -26,6 +26,7 @@ from equidrift.models.shared.backbones.trunk import (
     Edges,
     Features,
     Globals,
+    Inputs,
     Sizes,
     Symmetry,
     Trunk,
@@ -254,16 +255,14 @@ class FrameAveraged(Trunk):
         super().__init__(sizes)
         self.network = network
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """The weighted average of what the network says in all frames."""
-        here = edges.nodes[..., None, None].to(positions.dtype)
-        on_nodes = (features.vectors * here).mT.flatten(1, 2)
-        pointers = torch.cat([on_nodes, globals.vectors.mT], 1)  # (b, n v + k, 3)
-        frames = pair_frames(positions, edges.nodes, pointers)
-        seen = _seen_in(frames.axes, features, positions, edges, globals)
-        scalars, vectors = self.network(*seen)
+        nodes = inputs.edges.nodes
+        here = nodes[..., None, None].to(inputs.positions.dtype)
+        on_nodes = (inputs.features.vectors * here).mT.flatten(1, 2)
+        pointers = torch.cat([on_nodes, inputs.globals.vectors.mT], 1)  # (b, n v + k, 3)
+        frames = pair_frames(inputs.positions, nodes, pointers)
+        scalars, vectors = self.network(*_seen_in(frames.axes, inputs))
         shape = frames.weights.shape
         scalars, vectors = scalars.unflatten(0, shape), vectors.unflatten(0, shape)
         flat = vectors.mT.flatten(2, 3)  # (b, f, n v, 3)
@@ -274,14 +273,13 @@ class FrameAveraged(Trunk):
         )
 
 
-def _seen_in(
-    axes: Tensor, features: Features, positions: Tensor, edges: Edges, globals: Globals
-) -> tuple[Features, Tensor, Edges, Globals]:
-    """A trunk's inputs, centred, in each of the frames with these axes (b, f, 3, 3)."""
+def _seen_in(axes: Tensor, inputs: Inputs) -> Inputs:
+    """The inputs, centred, in each of the frames with these axes (b, f, 3, 3)."""
+    features, positions, edges, globals = inputs
     f = axes.shape[1]
     inverse = axes.mT
     y = centred(positions, edges.nodes)
-    return (
+    return Inputs(
         Features(
             features.scalars.repeat_interleave(f, 0),
             (inverse[:, :, None] @ features.vectors[:, None]).flatten(0, 1),

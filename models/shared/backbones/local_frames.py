@@ -17,19 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.shared.backbones.egcl import mlp
+from equidrift.models.shared.backbones.ends import VectorEntry
 from equidrift.models.shared.backbones.harmonics import solid_harmonics
-from equidrift.models.shared.backbones.radial import RADIAL, window
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    Sizes,
-    Symmetry,
-    Trunk,
-    VectorEntry,
-    squares,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.pairs import RADIAL, CutoffTrunk, Pairs, RootGaussians
+from equidrift.models.shared.backbones.trunk import Features, Inputs, Sizes, Symmetry
 
 SOFT = 1e-2  # s above: squared lengths below it do not define an axis
 
@@ -82,17 +73,15 @@ class SphericalGraphLayer(nn.Module):
         return h + nn.functional.silu(self.own(sent) + mixed)
 
 
-class LocalFrameNetwork(Trunk):
+class LocalFrameNetwork(CutoffTrunk):
     """S-GCN with learned frames. The frames are right-handed: R and S are told apart.
 
     Parameters
     ----------
-    sizes : Sizes
-        Channels, width and layers.
+    sizes, cutoff
+        See `CutoffTrunk`.
     order : int, optional
         K: harmonics of degrees 0 to K - 1. K = 1 sees no directions.
-    cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
 
     References
     ----------
@@ -116,38 +105,30 @@ class LocalFrameNetwork(Trunk):
         )
         self.leave = nn.Linear(w, sizes.out_scalars)
         self.coefficients = mlp(w, w, (3 + known) * sizes.out_vectors)
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(0.0, 1.0, RADIAL), persistent=False)
+        self.radial = RootGaussians(cutoff)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        scalars, vectors = tell_nodes(features, globals)
-        h = self.embed(torch.cat([scalars, squares(vectors)], -1))
-        lines = positions[:, None] - positions[:, :, None]  # from i to j
-        distance = (lines.square().sum(-1) + 1e-12).sqrt()
-        weight = window(distance, edges, self.cutoff)
-        root = (distance / self.cutoff).sqrt()[..., None] - self.centres
-        known = torch.cat([(-(root * RADIAL).square()).exp(), edges.features], -1)
-        axes = self.axes(h, lines, known, weight, vectors)
-        h = h + self.inside((axes.mT @ vectors).flatten(2))
-        unit = (lines / (distance + 1e-6)[..., None]) @ axes  # (b, n, n, 3), in i's frame
-        harmonics = solid_harmonics(unit, self.order - 1)
-        share = weight / (1 + weight.sum(-1, keepdim=True)).sqrt()
+        told = inputs.told()
+        h = self.embed(told.invariants())
+        pairs = self.pairs(inputs)
+        known = torch.cat([self.radial(pairs.distance), inputs.edges.features], -1)
+        axes = self.axes(h, pairs, known, told.vectors)
+        h = h + self.inside((axes.mT @ told.vectors).flatten(2))
+        to_others = -pairs.unit @ axes  # (b, n, n, 3), from i to j in i's frame
+        harmonics, share = solid_harmonics(to_others, self.order - 1), pairs.share
         for layer in self.layers:
             h = layer(h, harmonics, known, share)
-        every = torch.cat([axes, vectors], -1)  # (b, n, 3, 3 + v)
+        every = torch.cat([axes, told.vectors], -1)  # (b, n, 3, 3 + v)
         coefficients = self.coefficients(h).unflatten(-1, (-1, self.sizes.out_vectors))
         return Features(self.leave(h), every @ coefficients)
 
-    def axes(
-        self, h: Tensor, lines: Tensor, known: Tensor, weight: Tensor, vectors: Tensor
-    ) -> Tensor:
+    def axes(self, h: Tensor, pairs: Pairs, known: Tensor, vectors: Tensor) -> Tensor:
         """The nodes' axes (b, n, 3, 3), in columns."""
         b, n, w = h.shape
         ends = [h[:, :, None].expand(b, n, n, w), h[:, None].expand(b, n, n, w)]
         # sums of lines, of unit size at a bond's length
-        share = self.directions(torch.cat([*ends, known], -1)) * weight[..., None]
-        found = torch.einsum("bijk,bijx->bikx", share, lines) + self.pointers(vectors).mT
+        share = self.directions(torch.cat([*ends, known], -1)) * pairs.weight[..., None]
+        lines = torch.einsum("bijk,bijx->bikx", share, -pairs.difference)
+        found = lines + self.pointers(vectors).mT
         return soft_axes(found[:, :, 0], found[:, :, 1])

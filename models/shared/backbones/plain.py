@@ -10,15 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.shared.backbones.egcl import mlp
-from equidrift.models.shared.backbones.radial import window
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    Sizes,
-    check_shapes,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.pairs import CutoffTrunk
+from equidrift.models.shared.backbones.trunk import Features, Inputs, Sizes, Symmetry
 
 
 class PlainLayer(nn.Module):
@@ -39,39 +32,31 @@ class PlainLayer(nn.Module):
         return h + self.node(torch.cat([h, heard], -1))
 
 
-class PlainNetwork(nn.Module):
+class PlainNetwork(CutoffTrunk):
     """A network of the trunks' signature that knows no rotation.
 
     Parameters
     ----------
-    sizes : Sizes
-        Channels, width and layers.
-    cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
+    sizes, cutoff
+        See `CutoffTrunk`.
     """
 
+    symmetry = Symmetry("none", mirrors=False)
+
     def __init__(self, sizes: Sizes, cutoff: float = 8.0):
-        super().__init__()
-        self.sizes, self.cutoff = sizes, cutoff
+        super().__init__(sizes, cutoff)
         w = sizes.width
         self.embed = nn.Linear(sizes.node_scalars + 3 * sizes.node_vectors, w)
         self.layers = nn.ModuleList([PlainLayer(w, sizes.edges) for _ in range(sizes.layers)])
         self.scalars = nn.Linear(w, sizes.out_scalars)
         self.vectors = nn.Linear(w, 3 * sizes.out_vectors)
 
-    def forward(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
-        """Scalars (b, n, out_scalars) and, of no symmetry, vectors (b, n, 3,
-        out_vectors).
-        """
-        check_shapes(self.sizes, features, positions, edges, globals)
-        scalars, vectors = tell_nodes(features, globals)
+    def run(self, inputs: Inputs) -> Features:
+        """Scalars of the nodes and, of no symmetry, vectors."""
+        scalars, vectors = inputs.told()
         h = self.embed(torch.cat([scalars, vectors.flatten(2)], -1))
-        difference = positions[:, :, None] - positions[:, None]
-        distance = (difference.square().sum(-1) + 1e-12).sqrt()
-        weight = window(distance, edges, self.cutoff)
-        known = torch.cat([difference, edges.features], -1)
+        pairs = self.pairs(inputs)
+        known = torch.cat([pairs.difference, inputs.edges.features], -1)
         for layer in self.layers:
-            h = layer(h, known, weight)
+            h = layer(h, known, pairs.weight)
         return Features(self.scalars(h), self.vectors(h).unflatten(-1, (3, -1)))

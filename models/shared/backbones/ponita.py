@@ -17,16 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
-from equidrift.models.shared.backbones.radial import window
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    Sizes,
-    Symmetry,
-    Trunk,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.pairs import CutoffTrunk, window
+from equidrift.models.shared.backbones.trunk import Edges, Features, Inputs, Sizes, Symmetry
 from equidrift.models.shared.layers import pairs_of
 
 Orientations = Literal[12, 20, 32]
@@ -97,7 +89,7 @@ class PonitaLayer(nn.Module):
         return h + self.mix(heard)
 
 
-class PonitaNetwork(Trunk):
+class PonitaNetwork(CutoffTrunk):
     """PONITA on all pairs of nodes.
 
     It is exact under the 60 rotations of its grid and their mirror images, and close to
@@ -111,10 +103,8 @@ class PonitaNetwork(Trunk):
 
     Parameters
     ----------
-    sizes : Sizes
-        Channels, width and layers.
-    cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
+    sizes, cutoff
+        See `CutoffTrunk`.
     count : {12, 20, 32}, optional
         Orientations of the grid.
 
@@ -127,8 +117,7 @@ class PonitaNetwork(Trunk):
     symmetry = Symmetry("icosahedral", mirrors=True)
 
     def __init__(self, sizes: Sizes, cutoff: float = 8.0, count: Orientations = 12):
-        super().__init__(sizes)
-        self.cutoff = cutoff
+        super().__init__(sizes, cutoff)
         w = sizes.width
         self.enter = nn.Linear(sizes.node_scalars + sizes.node_vectors, w, bias=False)
         self.of_pairs = basis(9 + sizes.edges, w)  # 9 monomials of a and b
@@ -139,19 +128,17 @@ class PonitaNetwork(Trunk):
         # float64 until the network is moved: .double() then finds it exact
         self.register_buffer("grid", orientations(count), persistent=False)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        h = self.lift(features, globals)
-        phi, psi = self.bases(positions, edges)
+        h = self.lift(inputs)
+        phi, psi = self.bases(inputs.positions, inputs.edges)
         for layer in self.layers:
             h = layer(h, phi, psi)
         return self.read(h)
 
-    def lift(self, features: Features, globals: Globals) -> Tensor:
+    def lift(self, inputs: Inputs) -> Tensor:
         """Functions (b, n, o, c): scalars are constant on the sphere, v is v . o."""
-        scalars, vectors = tell_nodes(features, globals)
+        scalars, vectors = inputs.told()
         constant = scalars[:, :, None].expand(-1, -1, len(self.grid), -1)
         return self.enter(torch.cat([constant, self.grid.to(vectors.dtype) @ vectors], -1))
 
@@ -183,15 +170,13 @@ class PonitaNetwork(Trunk):
         return Features(scalars.mean(2), vectors)
 
     @torch.no_grad()
-    def calibrate(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> None:
+    def calibrate(self, inputs: Inputs) -> None:
         """Scale the kernels of a fresh network so that, on this batch, no convolution
         changes the spread of its input. Call it once, before training.
         """
-        h = self.lift(features, globals)
-        phi, psi = self.bases(positions, edges)
-        here = edges.nodes
+        h = self.lift(inputs)
+        phi, psi = self.bases(inputs.positions, inputs.edges)
+        here = inputs.edges.nodes
         for layer in self.layers:
             assert isinstance(layer, PonitaLayer)
             first = layer.over_positions(h, phi)

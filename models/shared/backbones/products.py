@@ -84,7 +84,10 @@ class ByDegree(nn.Module):
 
 
 class GauntProduct(nn.Module):
-    """What both forms of the Gaunt product share: weights w1(l1) w2(l2) w3(l3)."""
+    """What both forms of the Gaunt product share: weights w1(l1) w2(l2) w3(l3).
+
+    Its parameters are those of `ClebschGordanProduct`.
+    """
 
     def __init__(self, first: int, second: int, third: int, channels: int):
         super().__init__()
@@ -121,10 +124,8 @@ class GauntGrid(GauntProduct):
 
     Parameters
     ----------
-    first, second, third : int
-        Highest degrees of both features and of the product.
-    channels : int
-        c.
+    first, second, third, channels : int
+        See `ClebschGordanProduct`.
     grid : tuple[int, int], optional
         Points in polar direction and around; by default the fewest that are exact, those
         for degree first + second + third. One fewer of either is wrong by a quarter.
@@ -206,13 +207,6 @@ def fourier_integrals(outer: int, third: int) -> NDArray[np.complex128]:
 
 class GauntFourier(GauntProduct):
     """The Gaunt product by Fourier series of both angles, convolved by FFT.
-
-    Parameters
-    ----------
-    first, second, third : int
-        Highest degrees of both features and of the product.
-    channels : int
-        c.
 
     References
     ----------

@@ -8,25 +8,12 @@ al., arXiv:2102.03150), with all pairs at once.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    ReadOut,
-    Sizes,
-    Symmetry,
-    Trunk,
-    VectorEntry,
-    squares,
-    tell_nodes,
-)
-
-RADIAL = 12  # filters between 0 and the cutoff
+from equidrift.models.shared.backbones.ends import ReadOut, VectorEntry
+from equidrift.models.shared.backbones.pairs import RADIAL, CutoffTrunk, Pairs, RootGaussians
+from equidrift.models.shared.backbones.trunk import Edges, Features, Inputs, Sizes, Symmetry
 
 
 class VectorLayer(nn.Module):
@@ -71,22 +58,13 @@ class VectorLayer(nn.Module):
         return s + ds, v
 
 
-def window(distance: Tensor, edges: Edges, cutoff: float) -> Tensor:
-    """Weight (b, n, n) of each linked pair: 1 at distance 0, 0 from the cutoff on."""
-    near = distance / cutoff
-    fall = torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near))
-    return fall * edges.linked.to(distance.dtype)
-
-
-class RadialNetwork(Trunk):
+class RadialNetwork(CutoffTrunk):
     """Layers of `VectorLayer`, whose filters know the edges' features.
 
     Parameters
     ----------
-    sizes : Sizes
-        Channels, width and layers.
-    cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
+    sizes, cutoff
+        See `CutoffTrunk`.
 
     References
     ----------
@@ -97,39 +75,30 @@ class RadialNetwork(Trunk):
     symmetry = Symmetry("all", mirrors=True)
 
     def __init__(self, sizes: Sizes, cutoff: float = 8.0):
-        super().__init__(sizes)
-        self.cutoff = cutoff
+        super().__init__(sizes, cutoff)
         c = sizes.width
         self.enter_vectors = VectorEntry(sizes.node_vectors, c)
         self.enter_scalars = nn.Linear(sizes.node_scalars + sizes.node_vectors, c)
         filters = RADIAL * (1 + sizes.edges)
         self.layers = nn.ModuleList([VectorLayer(c, filters) for _ in range(sizes.layers)])
         self.leave = ReadOut(sizes)
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(0.0, 1.0, RADIAL), persistent=False)
+        self.radial = RootGaussians(cutoff)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        scalars, vectors = tell_nodes(features, globals)
-        s = self.enter_scalars(torch.cat([scalars, squares(vectors)], -1))
-        v = self.enter_vectors(vectors)
-        filters, line = self.filters(positions, edges)
+        told = inputs.told()
+        s, v = self.enter_scalars(told.invariants()), self.enter_vectors(told.vectors)
+        pairs = self.pairs(inputs)
+        filters, unit = self.filters(pairs, inputs.edges), pairs.unit
         for layer in self.layers:
-            s, v = layer(s, v, filters, line)
+            s, v = layer(s, v, filters, unit)
         return self.leave(s, v)
 
-    def filters(self, positions: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
-        """Filters (b, radial (1 + e), n, n) and unit vectors (b, n, n, 3), j to i."""
-        difference = positions[:, :, None] - positions[:, None]
-        distance = (difference.square().sum(-1) + 1e-12).sqrt()
-        weight = window(distance, edges, self.cutoff)
-        # even in the root of the distance: more filters where functions change
-        root = (distance / self.cutoff).sqrt()[..., None] - self.centres
-        radial = (-(root * RADIAL).square()).exp() * weight[..., None]
+    def filters(self, pairs: Pairs, edges: Edges) -> Tensor:
+        """Filters (b, radial (1 + e), n, n), of distances and the edges' features."""
+        weight = pairs.weight
+        radial = self.radial(pairs.distance) * weight[..., None]
         known = torch.cat([torch.ones_like(weight)[..., None], edges.features], -1)
         every = (radial[..., None] * known[..., None, :]).flatten(-2)  # (b, n, n, radial (1 + e))
         count = (1 + weight.sum(-1)).sqrt()
-        line = difference / (distance + 1e-6)[..., None]
-        return every.permute(0, 3, 1, 2) / count[:, None, :, None], line
+        return every.permute(0, 3, 1, 2) / count[:, None, :, None]

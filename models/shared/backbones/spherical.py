@@ -11,21 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.shared.backbones.egcl import mlp
+from equidrift.models.shared.backbones.ends import ReadOut, VectorEntry
 from equidrift.models.shared.backbones.harmonics import count, degrees, part, solid_harmonics
+from equidrift.models.shared.backbones.pairs import RADIAL, CutoffTrunk, RootGaussians
 from equidrift.models.shared.backbones.products import ProductName, make_product
-from equidrift.models.shared.backbones.radial import RADIAL, window
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    ReadOut,
-    Sizes,
-    Symmetry,
-    Trunk,
-    VectorEntry,
-    squares,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.trunk import Features, Inputs, Sizes, Symmetry
 
 
 class DegreeLinear(nn.Module):
@@ -78,7 +68,7 @@ class SphericalLayer(nn.Module):
         return f + gates[:, :, self.degrees] * new
 
 
-class SphericalNetwork(Trunk):
+class SphericalNetwork(CutoffTrunk):
     """Layers of spherical features.
 
     With the Clebsch-Gordan product it makes pseudovectors and pseudoscalars too, and so
@@ -86,14 +76,12 @@ class SphericalNetwork(Trunk):
 
     Parameters
     ----------
-    sizes : Sizes
-        Channels, width and layers.
+    sizes, cutoff
+        See `CutoffTrunk`.
     degree : int, optional
         Highest degree L, 1 or more.
     product : {"clebsch-gordan", "gaunt-grid", "gaunt-fourier"}, optional
         Which product a node takes of what it heard.
-    cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
 
     References
     ----------
@@ -109,9 +97,9 @@ class SphericalNetwork(Trunk):
         product: ProductName = "clebsch-gordan",
         cutoff: float = 8.0,
     ):
-        super().__init__(sizes)
+        super().__init__(sizes, cutoff)
         self.symmetry = Symmetry("all", mirrors=product != "clebsch-gordan")
-        self.degree, self.cutoff = degree, cutoff
+        self.degree = degree
         w = sizes.width
         self.enter_scalars = nn.Linear(sizes.node_scalars + sizes.node_vectors, w)
         self.enter_vectors = VectorEntry(sizes.node_vectors, w)
@@ -119,29 +107,21 @@ class SphericalNetwork(Trunk):
             [SphericalLayer(sizes, degree, product) for _ in range(sizes.layers)]
         )
         self.leave = ReadOut(sizes)
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(0.0, 1.0, RADIAL), persistent=False)
+        self.radial = RootGaussians(cutoff)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        scalars, vectors = tell_nodes(features, globals)
-        f = self.enter(scalars, vectors)
-        difference = positions[:, :, None] - positions[:, None]
-        distance = (difference.square().sum(-1) + 1e-12).sqrt()
-        weight = window(distance, edges, self.cutoff)
-        count_ = (1 + weight.sum(-1, keepdim=True)).sqrt()
-        root = (distance / self.cutoff).sqrt()[..., None] - self.centres
-        known = torch.cat([(-(root * RADIAL).square()).exp(), edges.features], -1)
-        harmonics = solid_harmonics(difference / (distance + 1e-6)[..., None], self.degree)
+        f = self.enter(inputs.told())
+        pairs = self.pairs(inputs)
+        known = torch.cat([self.radial(pairs.distance), inputs.edges.features], -1)
+        harmonics, share = solid_harmonics(pairs.unit, self.degree), pairs.share
         for layer in self.layers:
-            f = layer(f, harmonics, known, weight / count_)
+            f = layer(f, harmonics, known, share)
         return self.leave(f[:, :, 0], f[:, :, part(1)])
 
-    def enter(self, scalars: Tensor, vectors: Tensor) -> Tensor:
+    def enter(self, told: Features) -> Tensor:
         """Features (b, n, (L + 1)^2, c): degree 0 and degree 1, whose order is x, y, z."""
-        s = self.enter_scalars(torch.cat([scalars, squares(vectors)], -1))[:, :, None]
-        v = self.enter_vectors(vectors)
+        s = self.enter_scalars(told.invariants())[:, :, None]
+        v = self.enter_vectors(told.vectors)
         rest = v.new_zeros(*v.shape[:2], count(self.degree) - 4, v.shape[-1])
         return torch.cat([s, v, rest], 2)

@@ -14,19 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.shared.backbones.egcl import mlp
-from equidrift.models.shared.backbones.radial import window
-from equidrift.models.shared.backbones.trunk import (
-    Edges,
-    Features,
-    Globals,
-    ReadOut,
-    Sizes,
-    Symmetry,
-    Trunk,
-    VectorEntry,
-    squares,
-    tell_nodes,
-)
+from equidrift.models.shared.backbones.ends import ReadOut, VectorEntry
+from equidrift.models.shared.backbones.pairs import CutoffTrunk
+from equidrift.models.shared.backbones.trunk import Features, Inputs, Sizes, Symmetry
 
 CHANNELS_PER_VECTOR = 8  # vectors are `width` / 8: dot products grow with their square
 
@@ -95,7 +85,7 @@ class SubequivariantLayer(nn.Module):
         return h + dh, v + dv
 
 
-class SubequivariantNetwork(Trunk):
+class SubequivariantNetwork(CutoffTrunk):
     """Layers of dot products, with global vectors in every one of them.
 
     With a global vector g and the nodes turned alone, it is exact under rotations about
@@ -109,7 +99,7 @@ class SubequivariantNetwork(Trunk):
         Channels, width and layers; `global_vectors` is the number of axes. Give vectors
         a length of about 1: 9.81 would drown the other dot products.
     cutoff : float, optional
-        Beyond this distance pairs exchange no messages; in the unit of positions.
+        See `CutoffTrunk`.
 
     References
     ----------
@@ -121,8 +111,7 @@ class SubequivariantNetwork(Trunk):
     symmetry = Symmetry("all", mirrors=True)
 
     def __init__(self, sizes: Sizes, cutoff: float = 8.0):
-        super().__init__(sizes)
-        self.cutoff = cutoff
+        super().__init__(sizes, cutoff)
         w, channels = sizes.width, max(2, sizes.width // CHANNELS_PER_VECTOR)
         self.enter_scalars = nn.Linear(sizes.node_scalars + sizes.node_vectors, w)
         self.enter_vectors = VectorEntry(sizes.node_vectors, channels)
@@ -132,19 +121,14 @@ class SubequivariantNetwork(Trunk):
         self.widen = VectorEntry(channels, w)
         self.leave = ReadOut(sizes)
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """Scalars and vectors of the nodes."""
-        scalars, vectors = tell_nodes(features, globals)
-        h = self.enter_scalars(torch.cat([scalars, squares(vectors)], -1))
-        v = self.enter_vectors(vectors)
-        difference = positions[:, :, None] - positions[:, None]
-        distance = (difference.square().sum(-1) + 1e-12).sqrt()
-        weight = window(distance, edges, self.cutoff)
-        weight = weight / (1 + weight.sum(-1, keepdim=True)).sqrt()
-        lines = (difference / (1 + distance)[..., None])[..., None]  # (b, n, n, 3, 1)
-        known = torch.cat([distance[..., None], edges.features], -1)
+        told = inputs.told()
+        h, v = self.enter_scalars(told.invariants()), self.enter_vectors(told.vectors)
+        pairs = self.pairs(inputs)
+        lines = (pairs.difference / (1 + pairs.distance)[..., None])[..., None]  # (b, n, n, 3, 1)
+        known = torch.cat([pairs.distance[..., None], inputs.edges.features], -1)
+        share, field = pairs.share, inputs.globals.vectors
         for layer in self.layers:
-            h, v = layer(h, v, lines, known, weight, globals.vectors)
+            h, v = layer(h, v, lines, known, share, field)
         return self.leave(h, self.widen(v))

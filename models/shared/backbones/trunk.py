@@ -17,7 +17,7 @@ from equidrift.errors import InputError
 from equidrift.models.shared.layers import pairs_of
 
 # rotations that leave a trunk's function as it is, up to the precision of its numbers
-Rotations = Literal["all", "icosahedral"]
+Rotations = Literal["all", "icosahedral", "none"]
 
 
 class Features(NamedTuple):
@@ -32,6 +32,10 @@ class Features(NamedTuple):
     scalars: Tensor
     vectors: Tensor
 
+    def invariants(self) -> Tensor:
+        """Scalars, and the vectors' squared lengths on a scale where none is large."""
+        return torch.cat([self.scalars, torch.log1p(self.vectors.square().sum(-2))], -1)
+
 
 class Globals(NamedTuple):
     """What is known of whole systems.
@@ -44,6 +48,12 @@ class Globals(NamedTuple):
 
     scalars: Tensor
     vectors: Tensor
+
+    @classmethod
+    def none(cls, positions: Tensor) -> Globals:
+        """Of systems at `positions` (b, n, 3) of which nothing is known as a whole."""
+        b = len(positions)
+        return cls(positions.new_zeros(b, 0), positions.new_zeros(b, 3, 0))
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class Sizes:
 
     @property
     def node_scalars(self) -> int:
-        """Scalars of a node once the globals are told to it (see `tell_nodes`)."""
+        """Scalars of a node once the globals are told to it (see `Inputs.told`)."""
         return self.scalars + self.global_scalars
 
     @property
@@ -101,7 +111,7 @@ class Symmetry:
 
     Parameters
     ----------
-    rotations : {"all", "icosahedral"}
+    rotations : {"all", "icosahedral", "none"}
         Rotations of positions and vectors that turn the outputs' vectors with them and
         leave the scalars.
     mirrors : bool
@@ -113,28 +123,42 @@ class Symmetry:
     mirrors: bool
 
 
-def tell_nodes(features: Features, globals: Globals) -> Features:
-    """Give every node the global scalars and vectors as features of its own.
+class Inputs(NamedTuple):
+    """What a trunk is given, in the order of its signature: `trunk(*inputs)`.
 
-    With a global vector among them an equivariant trunk is *subequivariant* as a
-    function of the nodes alone: exact about the axis of the vector, and free off it.
-
-    References
-    ----------
-    Han et al., Learning Physical Dynamics with Subequivariant Graph Neural Networks,
-    arXiv:2210.06876, section 4.1.
+    features : Features
+        Scalars (b, n, s) and vectors (b, n, 3, v) of nodes.
+    positions : Tensor
+        (b, n, 3), in the unit of the trunk's lengths.
+    edges : Edges
+        Pairs of nodes, and features (b, n, n, e) of them.
+    globals : Globals
+        Scalars (b, g) and vectors (b, 3, k) of whole systems.
     """
-    b, n = features.scalars.shape[:2]
-    scalars = globals.scalars[:, None].expand(b, n, -1)
-    vectors = globals.vectors[:, None].expand(b, n, 3, -1)
-    return Features(
-        torch.cat([features.scalars, scalars], -1), torch.cat([features.vectors, vectors], -1)
-    )
 
+    features: Features
+    positions: Tensor
+    edges: Edges
+    globals: Globals
 
-def squares(vectors: Tensor) -> Tensor:
-    """Squared lengths (..., c) of vectors (..., 3, c), on a scale where none is large."""
-    return torch.log1p(vectors.square().sum(-2))
+    def told(self) -> Features:
+        """Features (b, n, s + g) and (b, n, 3, v + k): every node knows the globals.
+
+        With a global vector among them an equivariant trunk is *subequivariant* as a
+        function of the nodes alone: exact about the axis of the vector, and free off it.
+
+        References
+        ----------
+        Han et al., Learning Physical Dynamics with Subequivariant Graph Neural Networks,
+        arXiv:2210.06876, section 4.1.
+        """
+        b, n = self.features.scalars.shape[:2]
+        scalars = self.globals.scalars[:, None].expand(b, n, -1)
+        vectors = self.globals.vectors[:, None].expand(b, n, 3, -1)
+        return Features(
+            torch.cat([self.features.scalars, scalars], -1),
+            torch.cat([self.features.vectors, vectors], -1),
+        )
 
 
 class Trunk(nn.Module):
@@ -178,22 +202,20 @@ class Trunk(nn.Module):
         InputError
             If a shape is another one.
         """
-        check_shapes(self.sizes, features, positions, edges, globals)
-        scalars, vectors = self.run(features, positions, edges, globals)
+        inputs = Inputs(features, positions, edges, globals)
+        check_shapes(self.sizes, inputs)
+        scalars, vectors = self.run(inputs)
         here = edges.nodes.to(scalars.dtype)
         return Features(scalars * here[..., None], vectors * here[..., None, None])
 
-    def run(
-        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
-    ) -> Features:
+    def run(self, inputs: Inputs) -> Features:
         """`forward`, of inputs whose shapes fit; padding may hold anything."""
         raise NotImplementedError
 
 
-def check_shapes(
-    sizes: Sizes, features: Features, positions: Tensor, edges: Edges, globals: Globals
-) -> None:
+def check_shapes(sizes: Sizes, inputs: Inputs) -> None:
     """Raise `InputError` unless all shapes are those of `sizes`."""
+    features, positions, edges, globals = inputs
     b, n = positions.shape[:2]
     expected = {
         "positions": (positions, (b, n, 3)),
@@ -210,28 +232,3 @@ def check_shapes(
             raise InputError(
                 f"{name} has the shape {tuple(value.shape)}; a trunk of {sizes} takes {shape}"
             )
-
-
-class VectorEntry(nn.Module):
-    """From a trunk's input vectors (..., 3, v) to its `width`; v may be 0."""
-
-    def __init__(self, channels: int, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels, width) * max(1, channels) ** -0.5)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., 3, width)."""
-        return vectors @ self.weight
-
-
-class ReadOut(nn.Module):
-    """From `width` scalars and vectors per node to those that were asked for."""
-
-    def __init__(self, sizes: Sizes):
-        super().__init__()
-        self.scalars = nn.Linear(sizes.width, sizes.out_scalars)
-        self.vectors = nn.Linear(sizes.width, sizes.out_vectors, bias=False)
-
-    def forward(self, scalars: Tensor, vectors: Tensor) -> Features:
-        """Scalars (b, n, out_scalars) and vectors (b, n, 3, out_vectors)."""
-        return Features(self.scalars(scalars), self.vectors(vectors))

@@ -77,9 +77,8 @@ class EGNN(nn.Module):
 def by_trunk(trunk: Trunk, graph: Graph, start: Tensor, step: Tensor) -> Tensor:
     """What a trunk adds to a straight line (b, n, 3): start and last step alike."""
     features = Features(graph.node, step[..., None])
-    edges = Edges(graph.edge, pairs_of(graph.mask), graph.mask)
-    none = Globals(start.new_zeros(len(start), 0), start.new_zeros(len(start), 3, 0))
-    return trunk(features, start, edges, none).vectors[..., 0]
+    edges = Edges.complete(graph.mask, graph.edge)
+    return trunk(features, start, edges, Globals.none(start)).vectors[..., 0]
 
 
 @dataclass

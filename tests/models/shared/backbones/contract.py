@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes, Trunk
-from tests.models.shared.backbones.molecules import MOLECULES, Inputs, inputs
+from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Inputs, Sizes, Trunk
+from tests.models.shared.backbones.molecules import MOLECULES, inputs
 from tests.models.shared.backbones.rotations import about, icosahedral, random_rotations
 from tests.models.shared.other_device import OtherDevice, mark, marked, move
 
@@ -49,7 +49,7 @@ def awake(trunk: Trunk, seed: int = 0) -> Trunk:
 def turned(given: Inputs, turn: Tensor) -> Inputs:
     """The inputs with everything that has a direction turned by an orthogonal matrix."""
     features, positions, edges, known = given
-    return (
+    return Inputs(
         Features(features.scalars, turn @ features.vectors),
         positions @ turn.mT,
         edges,
@@ -65,7 +65,8 @@ def reordered(given: Inputs, order: Tensor) -> Inputs:
         edges.linked[:, order][:, :, order],
         edges.nodes[:, order],
     )
-    return Features(scalars[:, order], vectors[:, order]), positions[:, order], ordered, known
+    features = Features(scalars[:, order], vectors[:, order])
+    return Inputs(features, positions[:, order], ordered, known)
 
 
 def padded(given: Inputs, extra: int, rubbish: float) -> Inputs:
@@ -79,7 +80,7 @@ def padded(given: Inputs, extra: int, rubbish: float) -> Inputs:
 
     (scalars, vectors), positions, edges, known = given
     nodes = torch.cat([edges.nodes, edges.nodes.new_zeros(len(positions), extra)], 1)
-    return (
+    return Inputs(
         Features(widen(scalars, 1), widen(vectors, 1)),
         widen(positions, 1),
         Edges.complete(nodes, widen(edges.features, 1, 2)),

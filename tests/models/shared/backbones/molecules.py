@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes
+from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Inputs, Sizes
 
 NUMBERS = {"H": 1.0, "C": 6.0, "N": 7.0, "O": 8.0, "F": 9.0, "Cl": 17.0, "Br": 35.0}
 TETRAHEDRON = torch.tensor(
@@ -47,7 +47,6 @@ MOLECULES: dict[str, tuple[str, Tensor]] = {
     "water": ("O H H", _bent(0.96, 104.5)),
     "CHFClBr": ("C H F Cl Br", _centred(1.09, 1.36, 1.76, 1.93)),
 }
-Inputs = tuple[Features, Tensor, Edges, Globals]
 
 
 def inputs(
@@ -72,7 +71,7 @@ def inputs(
         torch.randn(1, 3, sizes.global_vectors, generator=draw, dtype=torch.float64),
     )
     exists = torch.ones(1, n, dtype=torch.bool)
-    return (
+    return Inputs(
         Features(scalars[None].to(dtype), on_nodes[None].to(dtype)),
         positions[None].to(dtype),
         Edges.complete(exists, pairs[None].to(dtype)),

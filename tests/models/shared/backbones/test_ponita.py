@@ -92,8 +92,8 @@ def test_convolutions_keep_the_spread_when_the_network_is_calibrated():
         torch.manual_seed(0)
         net = PonitaNetwork(SIZES).double()
     given = inputs("benzene", SIZES, torch.float64, vectors=True)
-    net.calibrate(*given)
-    h = net.lift(given[0], given[3])
+    net.calibrate(given)
+    h = net.lift(given)
     phi, psi = net.bases(given[1], given[2])
     layer = net.layers[0]
     heard = layer.over_orientations(layer.over_positions(h, phi), psi)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
+from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import host_function
 
@@ -191,44 +191,3 @@ def from_openmm(
     with_stereo = host_function("rdkit", "from_mol")(host_function("rdkit", "assign_from_3d")(mol))
     stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
     return record.replace(molecule=record.molecule.replace(**stereo))
-
-
-STEREO = ("any", "require", "enumerate")
-
-
-def check_stereo(stereo: str) -> str:
-    """Refuse a way with open stereo that is none of STEREO."""
-    if stereo not in STEREO:
-        raise UnknownNameError("way with open stereo", str(stereo), STEREO)
-    return stereo
-
-
-def isomers_of(molecule: Molecule, stereo: str) -> list[Molecule]:
-    """The molecules to sample of one whose stereo may be open.
-
-    Parameters
-    ----------
-    molecule : Molecule
-        As it was read.
-    stereo : {"any", "require", "enumerate"}
-        "any" takes it as it is, "require" refuses open stereo, "enumerate" gives every
-        isomer.
-
-    Raises
-    ------
-    MoleculeError
-        For open stereo under "require", or more isomers than are made.
-    """
-    if stereo == "any":
-        return [molecule]
-    if stereo == "enumerate":
-        isomers: list[Molecule] = host_function("rdkit", "stereoisomers")(molecule)
-        return isomers
-    relative = (f"{molecule.symbols[k]}{k}" for k in molecule.stereo_groups[:, 0].tolist())
-    if open_places := [*host_function("rdkit", "open_stereo")(molecule), *relative]:
-        raise MoleculeError(
-            f"{molecule!r} leaves the stereo of {', '.join(open_places)} open (atoms from "
-            f"0); label "
-            "it, or take stereo='enumerate' (every isomer) or 'any' (a mixture)"
-        )
-    return [molecule]

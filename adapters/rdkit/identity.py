@@ -62,16 +62,22 @@ def identified(
             and not wrong_axes(positions_A, axial).any()
         ):
             stereo = {"tetrahedral": tetrahedral, "double_bonds": double_bonds, "axial": axial}
+            if len(groups := named.stereo_groups):
+                stereo["stereo_groups"] = np.hstack([place[groups[:, :1]], groups[:, 1:]])
             return seen.replace(**stereo, smiles=smiles)
     return None
 
 
 def with_axes(molecule: Molecule, smiles: str, positions_A: NDArray[np.float64]) -> Molecule:
-    """The molecule with the axial stereo of its CXSMILES, which no coordinates tell."""
+    """The molecule with the axial stereo of its CXSMILES and its groups of relative
+    stereo, which no coordinates tell.
+    """
     if "|" not in smiles:
         return molecule
     named = identified(molecule, smiles, positions_A)
-    return molecule if named is None else molecule.replace(axial=named.axial)
+    if named is None:
+        return molecule
+    return molecule.replace(axial=named.axial, stereo_groups=named.stereo_groups)
 
 
 def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.float64]) -> list[str]:

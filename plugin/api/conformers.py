@@ -8,16 +8,18 @@ from equidrift.arguments import check_count
 from equidrift.checks.geometry import check_supported
 from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import BATCH_SIZE, generate
-from equidrift.engine.refined import join_refined, refine_part
+from equidrift.engine.notes import tell
+from equidrift.engine.refined import fresh_notes, join_refined, refine_part
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
-from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
+from equidrift.inputs import as_ensemble, as_molecule
 from equidrift.progress import conformer_bar
 from equidrift.protocols import as_refiner
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_refiner
+from equidrift.stereo import check_stereo, isomers_of
 
 
 def sample(  # noqa: PLR0913 - public
@@ -242,6 +244,7 @@ def refine(
     ensemble = largest_of(ensemble) if largest_fragment else ensemble
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else as_refiner(model)
     check_supported(ensemble.molecule)
+    tell(ensemble.molecule, fresh_notes(ensemble))
     size = (
         check_count("batch_size", batch_size)
         if batch_size is not None

@@ -18,7 +18,8 @@ def print_summary(result: Result) -> None:
     """Print conditions, counts, tables and warnings of a result of
     `equidrift.montecarlo.run.md`.
     """
-    for line in (*_conditions(result), *_adaptations(result), *_counts(result)):
+    notes = [f"note: {note}" for note in result["notes"]]
+    for line in (*_conditions(result), *notes, *_adaptations(result), *_counts(result)):
         typer.echo(line)
     rows = _torsion_rows(result)
     if rows:

@@ -15,7 +15,7 @@ from equidrift.cli.checked import check_smiles, check_topology, loaded, model_op
 from equidrift.cli.refine import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.conformers import BATCH_SIZE
-from equidrift.engine.refined import refine_part
+from equidrift.engine.refined import fresh_notes, refine_part
 from equidrift.errors import InputError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
@@ -28,6 +28,8 @@ from equidrift.progress import Report, conformer_bar
 from equidrift.protocols import Refiner
 from equidrift.records import Ensemble
 from equidrift.registry import make_refiner
+
+MAX_SHOWN = 20  # notes in the summary
 
 
 def refine(request: Request) -> int:
@@ -97,8 +99,9 @@ class Run:
         self.request, self.refiner, self.writer = request, refiner, writer
         self.finished_before = writer.finished
         self.begun, self.resumed = time.monotonic(), writer.summary.get("conformers", 0)
-        nothing = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}, "failures": []}
-        self.counts: dict[str, Any] = nothing | writer.summary
+        nothing = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}}
+        lists: dict[str, Any] = {"notes": [], "failures": []}
+        self.counts: dict[str, Any] = nothing | lists | writer.summary
 
     def go(self) -> None:
         """Every molecule of the file, from where the writer's journal stands."""
@@ -131,6 +134,8 @@ class Run:
         try:
             ensemble = largest_of(given) if self.request.largest_fragment else given
             check_supported(ensemble.molecule)
+            if first == 0:
+                self._note(ensemble)
             for begin in range(first, len(ensemble), size):
                 part = refine_part(ensemble[begin : begin + size], self.refiner, self.request.steps)
                 end = begin + len(part)
@@ -144,6 +149,11 @@ class Run:
             message = " ".join(str(error).split())
             self.counts["failures"].append({"title": title, "error": message})
             self.writer.write([], (index + 1, 0), self.counts)
+
+    def _note(self, ensemble: Ensemble) -> None:
+        molecule = ensemble.molecule
+        title = molecule.name or molecule.smiles
+        self.counts["notes"] += [{"title": title, "note": note} for note in fresh_notes(ensemble)]
 
     def _add(self, part: Ensemble, begin: int) -> None:
         counts = self.counts
@@ -185,6 +195,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     conformers = output.count(summary["conformers"], "conformer")
     made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
     where = summary["output"] or "nothing written"
+    notes, more = summary["notes"], len(summary["notes"]) - MAX_SHOWN
     lines = [
         f"{made} refined by {summary['model']} -> {where}",
         *output.topology_line(summary["topology"]),
@@ -192,6 +203,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"a check: {output.reasons(summary['kept_input'])}",
         output.rate_line(summary, "conformers"),
         *output.resumed_lines(summary, "conformer"),
+        *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_SHOWN]),
+        *([f"  and {more} more; --json lists them all"] if more > 0 else []),
         *(f"  failed: {failure['title']}: {failure['error']}" for failure in summary["failures"]),
     ]
     return "\n".join(lines)

@@ -23,8 +23,8 @@ from equidrift.cli.values import (
     option,
 )
 from equidrift.engine.presets import MOST_EFFORT, PRESETS, SELECTIONS
-from equidrift.inputs import STEREO
 from equidrift.registry import list_models
+from equidrift.stereo import STEREO
 
 INPUT_HELP = (
     "SMILES, InChI, or files (.smi .csv .sdf .mol .mol2 .pdb, each also .gz). "

@@ -23,9 +23,9 @@ from equidrift.files.formats import STDOUT
 from equidrift.files.inputs import Entry, Inputs
 from equidrift.files.stream import Writer, open_stream
 from equidrift.fragments import largest_fragment
-from equidrift.inputs import isomers_of
 from equidrift.progress import Report, conformer_bar
 from equidrift.records import Ensemble, Molecule
+from equidrift.stereo import isomers_of
 
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20

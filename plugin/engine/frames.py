@@ -20,6 +20,7 @@ from equidrift.protocols import Callback, TrajectoryModel, as_trajectory_model
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import check_seed, sample_seeds
+from equidrift.stereo import CONTINUED, stereo_notes, with_stereo_in_space
 
 BROKEN = ("redraw", "report")
 CHUNK = 100  # frames of a forecast drawn, checked and written at a time
@@ -88,13 +89,18 @@ class Job(ABC):
         With the molecule, box and provenance of the results.
     usual : set of str
         Faults that the given frames show, and that are none of the model's.
+    notes : sequence of str
+        What a user should know of the request.
     """
 
     n_frames: int  # of each sample
 
-    def __init__(self, frame: Trajectory, settings: Settings, usual: set[str]) -> None:
+    def __init__(
+        self, frame: Trajectory, settings: Settings, usual: set[str], notes: Sequence[str] = ()
+    ) -> None:
         self.frame, self.settings, self.usual = frame, settings, usual - {""}
-        self.check = GeometryCheck(frame.molecule)
+        self.check = check_of(frame)
+        self.notes = [*stereo_notes(frame.molecule, CONTINUED), *notes]
 
     @abstractmethod
     def chunks(
@@ -147,6 +153,8 @@ class Job(ABC):
                 "rejected": rejected,
                 "broken_frames": broken,
             }
+            if self.notes:
+                origin["notes"] = list(self.notes)
             samples.append(self.trajectory(frames_A, origin))
         return samples
 
@@ -212,6 +220,13 @@ class Job(ABC):
         """What is wrong with the frames of a sample, beside what the given ones show."""
         reasons = self.check(frames_A).tolist()
         return Counter(reason for reason in reasons if reason and reason not in self.usual)
+
+
+def check_of(given: Trajectory) -> GeometryCheck:
+    """The check of frames that go with the given ones: stereo that the molecule leaves
+    open is that of the last given frame.
+    """
+    return GeometryCheck(with_stereo_in_space(given.molecule, given.positions_A))
 
 
 def sorted_sum(counts: Iterable[Counter[str]]) -> dict[str, int]:

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
-from equidrift.checks.geometry import GeometryCheck
 from equidrift.checks.trajectory import check_trajectory
-from equidrift.engine.frames import Job, Settings
+from equidrift.engine.frames import Job, Settings, check_of
 from equidrift.errors import InputError
 from equidrift.records import Chunk, Trajectory
 from equidrift.seeds import sample_seeds
@@ -42,7 +41,7 @@ class Completion(Job):
         super().__init__(
             whole,
             settings,
-            set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()),
+            set(check_of(whole)(whole.positions_A[complete]).tolist()),
         )
 
     def chunks(

@@ -15,9 +15,10 @@ from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
-from equidrift.inputs import as_molecule, check_stereo, isomers_of
+from equidrift.inputs import as_molecule
 from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble, Frozen, Molecule
+from equidrift.stereo import check_stereo, isomers_of
 
 
 @dataclass(frozen=True, eq=False)

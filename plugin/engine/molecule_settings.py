@@ -11,9 +11,11 @@ from equidrift.checks.targets import check_fragment, check_guidance, check_targe
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
 from equidrift.errors import UnknownNameError
+from equidrift.notes import warn
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.registry import JUDGES, make_molecule_model, resolve
 from equidrift.seeds import check_seed
+from equidrift.stereo import KEPT, stereo_notes
 
 BATCH_SIZE = 100
 QUICK_RELAXATIONS = ("none", "mmff")
@@ -82,18 +84,22 @@ class MoleculeOptions(RunOptions):
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
         relax = make_relax(self.relax)
         told = {} if relax is None else {"relax": self.relax}
+        fragment = None if self.fragment is None else check_fragment(self.fragment, model)
+        stereo = [] if fragment is None else stereo_notes(fragment[0], KEPT)
+        for note in stereo:
+            warn(note, "engine", stacklevel=4)
         return Settings(
             model=model,
             seed=seed,
             steps=self.steps,
             targets=targets,
             guidance=self.guidance,
-            fragment=None if self.fragment is None else check_fragment(self.fragment, model),
+            fragment=fragment,
             batch_size=self.batch_size or size,
             max_attempts=self.max_attempts,
             relax=relax,
             judges=judges,
-            notes=far_targets(targets, model),
+            notes=(*far_targets(targets, model), *stereo),
             options={**self.model_options, **told, **(made_with or {})},
             callback=callback,
         )

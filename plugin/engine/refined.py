@@ -11,6 +11,7 @@ from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.joining import joined
 from equidrift.protocols import Refiner
 from equidrift.records import Ensemble
+from equidrift.stereo import REFINED, stereo_notes
 
 
 def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) -> Ensemble:
@@ -30,8 +31,11 @@ def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) 
     names, counts = np.unique(reasons[~good], return_counts=True)
     name = str(refiner.name)
     origin = ensemble.provenance.get("model", "given")
+    told = list(ensemble.provenance.get("notes", ()))
+    notes = told + fresh_notes(ensemble)
     provenance = {
         **ensemble.provenance,
+        **({"notes": notes} if notes else {}),
         "model": name,
         **({"input_model": origin} if origin not in ("given", name) else {}),
         "weights_sha256": refiner.weights_sha256,
@@ -44,6 +48,15 @@ def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) 
     return ensemble.replace(
         positions_A=positions, valid=valid, energies_eV=None, log_prob=None, provenance=provenance
     )
+
+
+def fresh_notes(ensemble: Ensemble) -> list[str]:
+    """Notes on stereo that its molecule leaves open, but for places of which the
+    ensemble's own notes tell.
+    """
+    told = {note.partition(":")[0] for note in ensemble.provenance.get("notes", ())}
+    notes = stereo_notes(ensemble.molecule, REFINED)
+    return [note for note in notes if note.partition(":")[0] not in told]
 
 
 def join_refined(parts: Sequence[Ensemble]) -> Ensemble:

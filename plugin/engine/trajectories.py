@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
 from equidrift.checks.frames import check_model, worth
-from equidrift.checks.geometry import GeometryCheck
 from equidrift.checks.trajectory import (
     check_is_trajectory,
     check_related,
@@ -25,7 +24,15 @@ from equidrift.checks.trajectory import (
     check_units,
     even,
 )
-from equidrift.engine.frames import BROKEN, Draw, Job, Settings, make_settings, sorted_sum
+from equidrift.engine.frames import (
+    BROKEN,
+    Draw,
+    Job,
+    Settings,
+    check_of,
+    make_settings,
+    sorted_sum,
+)
 from equidrift.engine.gaps import Completion, grid_of, windows
 from equidrift.errors import InputError
 from equidrift.inputs import as_trajectory
@@ -52,6 +59,7 @@ __all__ = [
     "windows",
 ]
 
+_Job = TypeVar("_Job", bound=Job)
 CONTEXT = 64  # frames that a model is shown at most
 
 
@@ -70,7 +78,6 @@ class Forecast(Job):
         self, given: Trajectory, n_frames: int, settings: Settings, notes: Sequence[str] = ()
     ) -> None:
         self.n_frames, self.dt_fs = n_frames, given.dt_fs
-        self.notes = {"notes": list(notes)} if notes else {}
         boxes_A = given.boxes_A
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
         self.past = given.replace(box_A=last_A)[-CONTEXT:]
@@ -78,7 +85,8 @@ class Forecast(Job):
         super().__init__(
             self.past[-1],
             settings,
-            set(GeometryCheck(given.molecule)(self.past.positions_A).tolist()),
+            set(check_of(self.past)(self.past.positions_A).tolist()),
+            notes,
         )
 
     def chunks(
@@ -134,7 +142,7 @@ class Forecast(Job):
         return self.frame.replace(
             positions_A=positions_A,
             time_fs=time_fs,
-            provenance=provenance | self.notes | {"given_frames": self.n_given},
+            provenance=provenance | {"given_frames": self.n_given},
         )
 
 
@@ -207,17 +215,14 @@ def forecast_job(trajectory: object, n_frames: int, settings: Settings) -> Forec
     given = check_trajectory(as_trajectory(trajectory))
     check_model(settings.model, given, n_given=len(given))
     check_related(given)
-    notes = worth(settings.model, given)
-    for note in notes:
-        warn(note, "engine", stacklevel=3)
-    return Forecast(given, n_frames, settings, notes)
+    return _told(Forecast(given, n_frames, settings, worth(settings.model, given)))
 
 
 def interpolation_job(trajectory: object, n_frames: int | None, settings: Settings) -> Completion:
     """The checked job of `interpolate`."""
     whole, known = grid_of(as_trajectory(trajectory), n_frames)
     check_model(settings.model, whole, n_given=int(known.sum()), between=True)
-    return Completion(whole, known, settings)
+    return _told(Completion(whole, known, settings))
 
 
 def masked_job(trajectory: object, given: object, settings: Settings) -> Completion:
@@ -247,7 +252,7 @@ def masked_job(trajectory: object, given: object, settings: Settings) -> Complet
         check_units(whole[np.flatnonzero(complete)])
     whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
     check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
-    return Completion(whole, mask, settings)
+    return _told(Completion(whole, mask, settings))
 
 
 def refinement_job(trajectory: object, level: float, settings: Settings) -> Refinement:
@@ -262,4 +267,11 @@ def refinement_job(trajectory: object, level: float, settings: Settings) -> Refi
         )
     coarse = check_trajectory(as_trajectory(trajectory), whole=False)
     check_model(settings.model, coarse, n_given=len(coarse))
-    return Refinement(coarse, float(level), settings)
+    return _told(Refinement(coarse, float(level), settings))
+
+
+def _told(job: _Job) -> _Job:
+    """The job, its notes told to the caller of the public function."""
+    for note in job.notes:
+        warn(note, "engine", stacklevel=4)
+    return job

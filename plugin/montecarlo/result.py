@@ -41,6 +41,8 @@ class Chain:
         Cycles that were done before this process.
     seconds : float
         Wall time of this process.
+    notes : tuple of str
+        What a user should know of the molecule.
     """
 
     plan: Plan
@@ -53,6 +55,7 @@ class Chain:
     energies_eV: Floats
     resumed: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def cycles(self) -> int:
@@ -111,6 +114,7 @@ def result_of(plan: Plan, chains: Sequence[Chain]) -> dict[str, Any]:
         "seconds": seconds,
         "ps_per_s": done * cycle_ps / seconds if seconds else 0.0,
         "energy_mean_eV": float(np.concatenate([c.energies_eV for c in chains]).mean()),
+        "notes": list(dict.fromkeys(note for chain in chains for note in chain.notes)),
         **_found(plan, chains),
     }
 

@@ -5,6 +5,7 @@ runs.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from equidrift.montecarlo.result import Chain, result_of
 from equidrift.montecarlo.tables import write_tables
 from equidrift.montecarlo.target import Settings, make_target
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
+from equidrift.notes import TOLD
 from equidrift.protocols import Proposer
 from equidrift.registry import host_function
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[dict[str, Any]], None]
 SAVE_EVERY_S = 5.0
+
+log = logging.getLogger("equidrift.montecarlo")
 
 
 class Run:
@@ -229,6 +233,7 @@ class Run:
             energies_eV=sampler.energies_eV,
             resumed=self.resumed,
             seconds=seconds,
+            notes=self.target.notes,
         )
 
 
@@ -271,6 +276,8 @@ def run_plan(
     else:
         done = run_chains(run_one, plan, chains, threads, overwrite, progress)
     result = result_of(plan, done)
+    for note in result["notes"]:
+        log.warning("%s: %s", plan.what, note, extra=TOLD)
     write_tables(result, plan.output)
     return result
 

@@ -16,6 +16,7 @@ from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, host_function
 from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
+from equidrift.stereo import SHOWN, SIMULATED, stereo_notes
 from equidrift.units import PS_PER_FS
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Target:
         Its graph.
     potential : str
         The force field in words.
+    notes : tuple of str
+        What a user should know of the molecule.
     """
 
     topology: app.Topology
@@ -124,6 +127,7 @@ class Target:
     positions_A: NDArray[np.float64]
     molecule: Molecule
     potential: str
+    notes: tuple[str, ...] = ()
 
 
 def make_target(what: str, settings: Settings) -> Target:
@@ -147,11 +151,12 @@ def make_target(what: str, settings: Settings) -> Target:
         return _with_force_field(what, settings)
     from equidrift.mmff import mmff_system
 
-    molecule, x = _read(what, settings)
+    molecule, x, notes = _read(what, settings)
     order = residue_order(molecule)  # OpenMM wants each residue in one piece
     molecule, x = reordered(molecule, order), x[order]
     system = mmff_system(molecule, constraints=settings.constraints)
-    return Target(host_function("openmm", "to_topology")(molecule), system, x, molecule, "MMFF94")
+    topology = host_function("openmm", "to_topology")(molecule)
+    return Target(topology, system, x, molecule, "MMFF94", tuple(notes))
 
 
 def _with_force_field(what: str, settings: Settings) -> Target:
@@ -172,8 +177,10 @@ def _with_force_field(what: str, settings: Settings) -> Target:
     return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
 
 
-def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64]]:
-    """Graph and a start geometry, made by ETKDG if the input has none."""
+def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64], list[str]]:
+    """Graph, a start geometry, made by ETKDG if the input has none, and notes on the
+    stereo that is not told.
+    """
     molecule, x = None, None
     if Path(what).suffix.lower() in STRUCTURES or is_file(what):
         molecule, x = _from_file(what, settings)
@@ -186,9 +193,10 @@ def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64]]
     if settings.largest_fragment:
         x = None if x is None else x[largest_atoms(molecule)]
         molecule = largest_fragment(molecule)
-    if x is None:
-        x = generate(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
-    return molecule, x
+    if x is not None:
+        return molecule, x, stereo_notes(molecule, SHOWN)
+    x = generate(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
+    return molecule, x, stereo_notes(molecule, SIMULATED)
 
 
 def is_file(what: str) -> bool:

@@ -252,6 +252,7 @@ HOST_FUNCTIONS = {
         "molecule_from_xyz": "equidrift.adapters.rdkit.perception:molecule_from_xyz",
         "open_stereo": "equidrift.adapters.rdkit.stereo:open_stereo",
         "stereoisomers": "equidrift.adapters.rdkit.stereo:stereoisomers",
+        "with_stereo_in_space": "equidrift.adapters.rdkit.stereo:with_stereo_in_space",
         "parameters": "equidrift.adapters.rdkit.mmff:parameters",
         "perceived": "equidrift.adapters.rdkit.validity:perceived",
         "read_core": "equidrift.adapters.rdkit.core:read_core",

@@ -14,9 +14,9 @@ from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.files.ensembles import load_all
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.fragments import largest_fragment
-from equidrift.inputs import isomers_of
 from equidrift.records import Ensemble, Molecule
 from equidrift.residues import reordered
+from equidrift.stereo import isomers_of
 from tests.commands import Cli, caller
 
 OPEN = "CC(O)C(F)CC"  # two open centres: four isomers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equidrift.errors import UnknownNameError
+from equidrift.models.molecules.joint.drug_train import run_training as train_drug
 from equidrift.models.molecules.joint.train import run_training as train_joint
 from equidrift.models.molecules.latent.train import run_training as train_latent
 from equidrift.models.molecules.properties.train import run_training as train_properties
@@ -14,6 +15,7 @@ from equidrift.models.shared.run import Request, entry
 # `model:` of the configuration -> who trains it
 MODELS = {
     "joint": train_joint,
+    "joint-drug": train_drug,
     "latent": train_latent,
     "properties": train_properties,
     "spectra": train_spectra,

@@ -131,6 +131,10 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "molecules": {
         "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
+        "joint-drug": (
+            "model: joint-drug",
+            "equidrift.models.molecules.joint.drug_train:DrugTraining",
+        ),
         "latent": ("model: latent", "equidrift.models.molecules.latent.train:LatentTraining"),
         "properties": (
             "model: properties",

@@ -18,12 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from equidrift.models.molecules.data import PROPERTIES
-from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
+from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
+from equidrift.models.molecules.joint.data import BONDS, Heavy
 
-HEAVY = (6, 7, 8, 9)
-KINDS = len(TYPES)
-PAIRS = tuple(combinations_with_replacement(range(len(HEAVY)), 2))
 RIDGE = 1e-3
 
 
@@ -31,21 +28,26 @@ RIDGE = 1e-3
 class Additive:
     """Standardised properties as sums.
 
-    offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual
-    (12,), the deviation of what is not additive.
+    Of k properties and the alphabet's kinds of types and e elements: offset (k,), types
+    (k, kinds), bonds (k, 4, e, e) by order and elements; residual (k,), the deviation
+    of what is not additive; element (kinds, e), that of each type.
     """
 
     offset: Tensor
     types: Tensor
     bonds: Tensor
     residual: Tensor
+    element: Tensor
 
     @classmethod
-    def fit(cls, data: Heavy, mean: Tensor, deviation: Tensor) -> Additive:
+    def fit(
+        cls, data: Heavy, mean: Tensor, deviation: Tensor, alphabet: Alphabet = QM9_TOKENS
+    ) -> Additive:
         """Least squares over `data`."""
-        kinds = functional.one_hot(data.types, KINDS).double() * data.mask[..., None]
+        kinds = functional.one_hot(data.types, len(alphabet.types)).double() * data.mask[..., None]
         counts = _pair_counts(
-            kinds @ _elements().double(), functional.one_hot(data.bonds, BONDS)[..., 1:].double()
+            kinds @ _elements(alphabet).double(),
+            functional.one_hot(data.bonds, BONDS)[..., 1:].double(),
         )
         rows = torch.cat([kinds.new_ones(len(data), 1), kinds.sum(1), counts], dim=1)
         wanted = ((data.props - mean) / deviation).double()
@@ -53,27 +55,29 @@ class Additive:
         normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * unit
         solved = torch.linalg.solve(normal, rows.T @ wanted)
         residual = (rows @ solved - wanted).square().mean(0).sqrt()
-        return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()})
+        return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()}, alphabet)
 
     @classmethod
-    def of(cls, card: dict[str, list[Any]]) -> Additive:
+    def of(cls, card: dict[str, list[Any]], alphabet: Alphabet = QM9_TOKENS) -> Additive:
         """From the numbers of a card."""
         solved = torch.tensor(card["solved"], dtype=torch.float32, device="cpu")
-        bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY), device="cpu")
-        for k, (e, f) in enumerate(PAIRS):
-            bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(
-                -1, len(PAIRS), BONDS - 1
-            )[:, k]
+        kinds, elements = len(alphabet.types), len(alphabet.elements)
+        bonds = torch.zeros(len(solved), BONDS, elements, elements, device="cpu")
+        of_pairs = solved[:, 1 + kinds :].view(len(solved), -1, BONDS - 1)
+        for k, (e, f) in enumerate(_pairs(elements)):
+            bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = of_pairs[:, k]
         return cls(
             solved[:, 0],
-            solved[:, 1 : 1 + KINDS],
+            solved[:, 1 : 1 + kinds],
             bonds,
             torch.tensor(card["residual"], device="cpu"),
+            _elements(alphabet),
         )
 
     def card(self) -> dict[str, list[Any]]:
         """The numbers for a card."""
-        pairs = torch.stack([self.bonds[:, 1:, e, f] for e, f in PAIRS], dim=1).flatten(1)
+        columns = [self.bonds[:, 1:, e, f] for e, f in _pairs(self.element.shape[1])]
+        pairs = torch.stack(columns, dim=1).flatten(1)
         return {
             "solved": torch.cat([self.offset[:, None], self.types, pairs], dim=1).tolist(),
             "residual": self.residual.tolist(),
@@ -82,20 +86,21 @@ class Additive:
     def gains(
         self, types: Tensor, bonds: Tensor, values: Tensor, given: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood gains of types (b, 9, 21) and, symmetric, of bonds (b, 9, 9,
-        4), by the targets (b, 12) that are given.
+        """Log-likelihood gains of types (b, n, kinds) and, symmetric, of bonds (b, n, n,
+        4), by the targets (b, k) that are given.
 
         types, bonds : probabilities, of padding zero; a variable that is known has a
             single one.
         """
-        elements = types @ _elements().to(types)
+        element = self.element.to(types)
+        elements = types @ element
         gain_types, gain_bonds = torch.zeros_like(types), torch.zeros_like(bonds)
         upper = torch.ones(bonds.shape[1], bonds.shape[1], device=bonds.device).triu(1)
         for k in torch.nonzero(given.any(0))[:, 0].tolist():
             table = self.bonds[k].to(bonds)
             of_bonds = torch.einsum("bie,oef,bjf->bijo", elements, table, elements)
             of_elements = torch.einsum("bijo,oef,bjf->bie", bonds, table, elements)
-            of_types = self.types[k].to(types) + of_elements @ _elements().to(types).T
+            of_types = self.types[k].to(types) + of_elements @ element.T
             mean_t, mean_b = (types * of_types).sum(-1), (bonds * of_bonds).sum(-1)
             own = (types * self.types[k].to(types)).sum((1, 2))
             expected = self.offset[k].to(types) + own + (mean_b * upper).sum((1, 2))
@@ -126,15 +131,22 @@ def _gain(miss: Tensor, shift: Tensor, variance: Tensor) -> Tensor:
     return (miss * shift - 0.5 * shift.square()) / variance
 
 
-def _elements() -> Tensor:
-    """(21, 4): the element of each type."""
-    return torch.tensor([[float(z == e) for e in HEAVY] for z, _, _ in TYPES], device="cpu")
+def _elements(alphabet: Alphabet) -> Tensor:
+    """(kinds, elements): the element of each type."""
+    one_hot = [[float(z == e) for e in alphabet.elements] for z, _, _ in alphabet.types]
+    return torch.tensor(one_hot, device="cpu")
+
+
+def _pairs(elements: int) -> list[tuple[int, int]]:
+    """Which two of so many elements a bond may have, by their indices."""
+    return list(combinations_with_replacement(range(elements), 2))
 
 
 def _pair_counts(elements: Tensor, orders: Tensor) -> Tensor:
-    """Numbers (b, 10 x 3) of bonds by elements and order, of elements (b, n, 4) and
+    """Numbers (b, pairs x 3) of bonds by elements and order, of elements (b, n, e) and
     orders (b, n, n, 3).
     """
     both = torch.einsum("bie,bijo,bjf->boef", elements, orders, elements)
-    columns = [both[:, :, e, f] if e != f else 0.5 * both[:, :, e, f] for e, f in PAIRS]
+    pairs = _pairs(elements.shape[-1])
+    columns = [both[:, :, e, f] if e != f else 0.5 * both[:, :, e, f] for e, f in pairs]
     return torch.stack(columns, dim=1).flatten(1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from equidrift.checks.conditions import Known
 from equidrift.engine.capabilities import HoldingRefiner
 from equidrift.errors import InputError
-from equidrift.models.molecules.joint.data import TYPES
+from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
@@ -30,12 +30,12 @@ Raw = tuple[Molecule, NDArray[np.float64]]
 
 
 def graph_of(
-    types: NDArray[np.int64], bonds: NDArray[np.int64]
+    types: NDArray[np.int64], bonds: NDArray[np.int64], alphabet: Alphabet = QM9_TOKENS
 ) -> tuple[Molecule, NDArray[np.int64]]:
     """(the molecule of types (n,) and bonds (n, n), heavy atoms first, without stereo
     tags; the atom that each hydrogen sits on).
     """
-    kinds = np.array(TYPES)[types]
+    kinds = np.array(alphabet.types)[types]
     carrier = np.repeat(np.arange(len(types)), kinds[:, 2])
     i, j = np.nonzero(np.triu(bonds, 1))
     hydrogens = len(types) + np.arange(len(carrier))
@@ -53,13 +53,14 @@ def first_places(
     bonds: NDArray[np.int64],
     heavy_A: NDArray[np.float64],
     rng: np.random.Generator,
+    alphabet: Alphabet = QM9_TOKENS,
 ) -> NDArray[np.float64]:
     """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom,
     away from that one's neighbours, turned at random.
 
     Hydrogens beyond an atom's valence start anywhere near it.
     """
-    kinds = np.array(TYPES)[types]
+    kinds = np.array(alphabet.types)[types]
     multiple: NDArray[np.bool_] = np.max(bonds, axis=1) > 1
     out = [np.zeros((0, 3))]
     for i, (element, _, count) in enumerate(kinds.tolist()):
@@ -148,7 +149,9 @@ class Hydrogens:
         refine: int = 3,
         level: str = "B3LYP/6-31G(2df,p)",
         device: str | torch.device | None = None,
+        alphabet: Alphabet = QM9_TOKENS,
     ):
+        self.alphabet = alphabet
         made = make_refiner("refine", level=level, device=device)
         self.refiner = cast(HoldingRefiner, made)
         self.refine = refine
@@ -165,8 +168,9 @@ class Hydrogens:
             if not np.isfinite(heavy).all():
                 continue
             rng = np.random.Generator(np.random.Philox(key=[int(seed), 1]))
-            molecule, carrier = graph_of(types, bonds)
-            x = np.concatenate([heavy, first_places(types, bonds, heavy, rng)])
+            molecule, carrier = graph_of(types, bonds, self.alphabet)
+            hydrogens_A = first_places(types, bonds, heavy, rng, self.alphabet)
+            x = np.concatenate([heavy, hydrogens_A])
             made[k] = molecule, x
             if fragment is None:
                 known[k] = Known(molecule)

@@ -16,44 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.models.molecules.data import QM9
+from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
 from equidrift.models.shared.batches import Batched
 
-MAX_HEAVY = 9
-# every (element, formal charge, hydrogens) of QM9
-TYPES = (
-    *((6, -1, h) for h in (0, 1)),
-    *((6, 0, h) for h in (0, 1, 2, 3, 4)),
-    (7, -1, 0),
-    *((7, 0, h) for h in (0, 1, 2, 3)),
-    *((7, 1, h) for h in (0, 1, 2, 3)),
-    (8, -1, 0),
-    *((8, 0, h) for h in (0, 1, 2)),
-    (9, 0, 0),
-)
-TYPE_OF = {kind: k for k, kind in enumerate(TYPES)}
-# sums of bond orders that leave a closed shell, hydrogens' bonds included, by element and
-# formal charge
-_VALENCE = {
-    (6, -1): 3,
-    (6, 0): 4,
-    (7, -1): 2,
-    (7, 0): 3,
-    (7, 1): 4,
-    (8, -1): 1,
-    (8, 0): 2,
-    (9, 0): 1,
-}
-CAPACITY = tuple(
-    _VALENCE[z, q] - h for z, q, h in TYPES
-)  # what is left of them for bonds between heavy atoms
 BONDS = 4  # none, single, double, triple: Kekulised
-FEATURES = tuple((*(float(z == e) for e in (6, 7, 8, 9)), float(q), float(h)) for z, q, h in TYPES)
+# of QM9, the alphabet where none is named
+TYPES, TYPE_OF, MAX_HEAVY = QM9_TOKENS.types, QM9_TOKENS.type_of, QM9_TOKENS.most_heavy
+CAPACITY = QM9_TOKENS.most  # bond orders that are left for bonds between heavy atoms
 
 
 @dataclass
 class Heavy(Batched):
     """Molecules as heavy tokens: types (b, n), bonds (b, n, n), x (b, n, 3) in A, mask
-    (b, n), props (b, 12), conditional (b,).
+    (b, n), props (b, k), conditional (b,).
 
     `props` are in the order and units of `PROPERTIES`; `conditional` says whose may be
     learnt from.
@@ -120,7 +95,11 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
 
 
 def tokens_of(
-    numbers: NDArray[Any], charges: NDArray[Any], bonds: NDArray[np.int64], orders: NDArray[Any]
+    numbers: NDArray[Any],
+    charges: NDArray[Any],
+    bonds: NDArray[np.int64],
+    orders: NDArray[Any],
+    alphabet: Alphabet = QM9_TOKENS,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
     """(types (n,), bonds (n, n), the heavy atoms' indices (n,)) of a Kekulised graph,
     or None where it holds a type that is not known.
@@ -131,7 +110,7 @@ def tokens_of(
     order[bonds[:, 0], bonds[:, 1]] = order[bonds[:, 1], bonds[:, 0]] = orders
     carried = (order[:, is_h] > 0).sum(1)
     try:
-        types = [TYPE_OF[int(numbers[i]), int(charges[i]), int(carried[i])] for i in heavy]
+        types = [alphabet.type_of[int(numbers[i]), int(charges[i]), int(carried[i])] for i in heavy]
     except KeyError:
         return None
     return np.array(types, np.int64), order[np.ix_(heavy, heavy)], heavy

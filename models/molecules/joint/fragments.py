@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, tokens_of
+from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
+from equidrift.models.molecules.joint.data import tokens_of
 from equidrift.records import SYMBOLS, Molecule
 
 
 @dataclass(frozen=True, eq=False)
 class Fragment:
-    """Held tokens: bonds (n, n), positions_A (n, 3), the types each may have (n, 21),
-    and where its hydrogens sit.
+    """Held tokens: bonds (n, n), positions_A (n, 3), the types each may have (n,
+    kinds), and where its hydrogens sit.
 
     A hydrogen of the fragment may give way to a bond to something new, so that each
     heavy atom keeps its element and charge and carries as many hydrogens as the
@@ -35,7 +36,12 @@ class Fragment:
         return len(self.bonds)
 
     @classmethod
-    def of(cls, molecule: Molecule, positions_A: NDArray[np.float64]) -> Fragment:
+    def of(
+        cls,
+        molecule: Molecule,
+        positions_A: NDArray[np.float64],
+        alphabet: Alphabet = QM9_TOKENS,
+    ) -> Fragment:
         """The fragment (molecule, positions_A (n_atoms, 3)), Kekulised, with all
         hydrogens.
 
@@ -46,17 +52,21 @@ class Fragment:
             not know, or no room left to grow.
         """
         x = np.asarray(positions_A, np.float64)
-        _check(molecule, x)
+        _check(molecule, x, alphabet)
         made = tokens_of(
-            molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders
+            molecule.numbers,
+            molecule.formal_charges,
+            molecule.bonds,
+            molecule.bond_orders,
+            alphabet,
         )
         if made is None:
             raise InputError(
                 "the model cannot hold the fragment: an atom has a "
-                "charge or a number of hydrogens that QM9 has not"
+                f"charge or a number of hydrogens that no atom of {alphabet.described} has"
             )
         types, bonds, rows = made
-        kinds, table = np.array(TYPES)[types], np.array(TYPES)
+        kinds, table = np.array(alphabet.types)[types], np.array(alphabet.types)
         allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & (table[:, 2] <= kinds[:, None, 2])
         if not kinds[:, 2].any():
             raise InputError(
@@ -75,14 +85,14 @@ class Fragment:
         return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of))
 
 
-def _check(molecule: Molecule, x: NDArray[np.float64]) -> None:
+def _check(molecule: Molecule, x: NDArray[np.float64], alphabet: Alphabet) -> None:
     """Raise `InputError` for a fragment, x (n_atoms, 3) in A, that tokens cannot hold."""
     if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
         raise InputError(
             "the fragment's positions_A must be finite and of "
             f"shape ({molecule.n_atoms}, 3), not {x.shape}"
         )
-    known = sorted({1} | {z for z, _, _ in TYPES})
+    known = [1, *alphabet.elements]
     if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
         names = ", ".join(SYMBOLS[z] for z in known)
         raise InputError(
@@ -92,11 +102,12 @@ def _check(molecule: Molecule, x: NDArray[np.float64]) -> None:
     heavy = int((molecule.numbers != 1).sum())
     if not heavy:
         raise InputError("the model cannot hold the fragment: it has no heavy atom")
-    if heavy >= MAX_HEAVY:
+    most = alphabet.most_heavy
+    if heavy >= most:
         raise InputError(
             f"the model cannot hold the fragment: it has {heavy} heavy atoms "
-            f"and the model makes molecules of {MAX_HEAVY} at most, "
-            f"so that nothing could grow; give a fragment of {MAX_HEAVY - 1} or fewer"
+            f"and the model makes molecules of {most} at most, "
+            f"so that nothing could grow; give a fragment of {most - 1} or fewer"
         )
     if not np.isin(molecule.bond_orders, (1.0, 2.0, 3.0)).all():
         raise InputError(

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.molecules.data import PROPERTIES
-from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
+from equidrift.models.molecules.joint.alphabet import Alphabet, alphabet_of
+from equidrift.models.molecules.joint.data import BONDS
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
@@ -35,7 +35,6 @@ from equidrift.models.shared.layers import (
 )
 from equidrift.models.shared.newton import distances
 
-SIGMA_DATA_A = 1.2  # spread of the heavy atoms' coordinates
 CENTRES = 24  # Gaussians a property is expanded in
 POWERS = 4  # of the bond matrix
 
@@ -49,11 +48,17 @@ class JointConfig(BlockSizes):
     blocks: int = 3
     triangles: int = 16  # channels in which pairs hear of their triangles
     cutoff_A: float = 16.0
+    alphabet: str = "qm9"  # of `ALPHABETS`: what the tokens may be
+
+    @property
+    def tokens(self) -> Alphabet:
+        """What the tokens may be. Raises `UnknownNameError` for an unknown alphabet."""
+        return alphabet_of(self.alphabet)
 
 
 @dataclass
 class State(Batched):
-    """Evidence on types (b, n, 21) and bonds (b, n, n, 4), places x (b, n, 3) with
+    """Evidence on types (b, n, kinds) and bonds (b, n, n, 4), places x (b, n, 3) with
     noise sigma (b, n), both in A; mask (b, n).
     """
 
@@ -66,7 +71,7 @@ class State(Batched):
 
 @dataclass
 class Estimate:
-    """Of the clean molecule: logits of types (b, n, 21) and bonds (b, n, n, 4),
+    """Of the clean molecule: logits of types (b, n, kinds) and bonds (b, n, n, 4),
     symmetric; x (b, n, 3) in A, last the best of `stages`.
     """
 
@@ -82,7 +87,9 @@ class Estimate:
 
 @dataclass
 class Targets(Batched):
-    """Property values (b, 12), standardised, and which of them are given (b, 12)."""
+    """Values (b, k) of the alphabet's properties, standardised, and which of them are
+    given (b, k).
+    """
 
     values: Tensor
     given: Tensor
@@ -93,18 +100,21 @@ class TargetEmbedding(nn.Module):
     nothing.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, alphabet: Alphabet):
         super().__init__()
         self.centres: Tensor
         self.register_buffer("centres", torch.linspace(-3.5, 3.5, CENTRES), persistent=False)
-        self.expand = nn.Linear(len(PROPERTIES) * (CENTRES + 2), width)
+        self.expand = nn.Linear(len(alphabet.properties) * (CENTRES + 2), width)
         self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
         self.sizes = nn.Sequential(
-            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, MAX_HEAVY)
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, alphabet.most_heavy),
         )
 
     def forward(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """(embedding (b, width), logits (b, 9) of the number of tokens)."""
+        """(embedding (b, width), logits (b, most_heavy) of the number of tokens)."""
         value, given = targets.values, targets.given.to(targets.values.dtype)
         gauss = torch.exp(-0.5 * ((value[..., None] - self.centres) * (CENTRES / 7.0)).square())
         features = (
@@ -120,8 +130,10 @@ class TargetEmbedding(nn.Module):
 class Triangles(nn.Module):
     """p_ij += sum_k a_ik b_kj: what closes a ring is seen in one layer."""
 
-    def __init__(self, pair_width: int, channels: int):
+    def __init__(self, config: JointConfig):
         super().__init__()
+        pair_width, channels = config.pair_width, config.triangles
+        self.scale = config.tokens.most_heavy**-0.5
         self.norm = nn.LayerNorm(pair_width)
         self.into = nn.Linear(pair_width, 2 * channels, bias=False)
         self.out = nn.Linear(channels, pair_width, bias=False)
@@ -129,7 +141,7 @@ class Triangles(nn.Module):
     def forward(self, p: Tensor, pair_mask: Tensor) -> Tensor:
         """Pair features p (b, n, n, w) with what their triangles tell."""
         a, b = (self.into(self.norm(p)) * pair_mask[..., None]).permute(0, 3, 1, 2).chunk(2, dim=1)
-        product = (a @ b) * (1.0 / MAX_HEAVY**0.5)
+        product = (a @ b) * self.scale
         out: Tensor = p + self.out((product + product.transpose(2, 3)).permute(0, 2, 3, 1))
         return out
 
@@ -139,6 +151,7 @@ class Move(nn.Module):
 
     def __init__(self, config: JointConfig):
         super().__init__()
+        self.scale = config.tokens.most_heavy**-0.5
         self.norm = nn.LayerNorm(config.pair_width)
         self.hidden = nn.Linear(config.pair_width, config.pair_width)
         self.out = nn.Linear(config.pair_width, 2)
@@ -149,7 +162,7 @@ class Move(nn.Module):
         """p (b, n, n, w), unit vectors (b, n, n, 3) and distances d (b, n, n) in A."""
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         weight = (raw[..., 0] + raw[..., 1] * d) * pair_mask
-        moved: Tensor = torch.einsum("bij,bijx->bix", weight, unit) * (1.0 / MAX_HEAVY**0.5)
+        moved: Tensor = torch.einsum("bij,bijx->bix", weight, unit) * self.scale
         return moved
 
 
@@ -170,9 +183,10 @@ class JointNetwork(nn.Module):
     def __init__(self, config: JointConfig):
         super().__init__()
         self.config = config
-        w, p, kinds = config.width, config.pair_width, len(TYPES)
+        alphabet = config.tokens
+        w, p, kinds = config.width, config.pair_width, len(alphabet.types)
         self.features: Tensor
-        self.register_buffer("features", torch.tensor(FEATURES), persistent=False)
+        self.register_buffer("features", torch.tensor(alphabet.features), persistent=False)
         self.orders: Tensor
         self.register_buffer("orders", torch.arange(BONDS, dtype=torch.float32), persistent=False)
         self.frequencies: Tensor
@@ -180,7 +194,7 @@ class JointNetwork(nn.Module):
         node_in = 2 * kinds + 2 * self.features.shape[1] + 2 + 2 * 2 + 16
         self.node = nn.Linear(node_in, w)
         self.pair = nn.Linear(2 * BONDS + 2 * POWERS + 2 + config.radial, p)
-        self.targets = TargetEmbedding(w)
+        self.targets = TargetEmbedding(w, alphabet)
         self.radial = RadialBasis(config.radial, config.cutoff_A)
         self.outer = nn.Linear(w, 2 * p, bias=False)
         sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
@@ -191,10 +205,7 @@ class JointNetwork(nn.Module):
             [nn.ModuleList([Block(sizes) for _ in range(config.blocks)]) for _ in stages]
         )
         self.triangles = nn.ModuleList(
-            [
-                nn.ModuleList([Triangles(p, config.triangles) for _ in range(config.blocks)])
-                for _ in stages
-            ]
+            [nn.ModuleList([Triangles(config) for _ in range(config.blocks)]) for _ in stages]
         )
         self.move = nn.ModuleList([Move(config) for _ in stages])
         self.to_types = nn.Sequential(
@@ -232,9 +243,10 @@ class JointNetwork(nn.Module):
         wanted, _ = self.targets(targets)
         h, p = self._embedded(state, wanted, pair_mask, previous)
         bias = attention_bias(mask, state.x.dtype)
-        variance = state.sigma.square() + SIGMA_DATA_A**2  # (b, n)
-        skip = (SIGMA_DATA_A**2 / variance)[..., None]
-        reach = (SIGMA_DATA_A * state.sigma / variance.sqrt())[..., None]
+        spread_A = self.config.tokens.spread_A
+        variance = state.sigma.square() + spread_A**2  # (b, n)
+        skip = (spread_A**2 / variance)[..., None]
+        reach = (spread_A * state.sigma / variance.sqrt())[..., None]
         x, stages = state.x, []
         moved = torch.zeros_like(x)
         for k, move in enumerate(self.move):
@@ -282,6 +294,6 @@ class JointNetwork(nn.Module):
         return *self._known(types, bonds, pair_mask), torch.cat(apart, dim=-1)
 
     def size_logits(self, targets: Targets) -> Tensor:
-        """Logits (b, 9) of 1 to 9 tokens."""
+        """Logits (b, most_heavy) of 1 to `most_heavy` tokens."""
         logits: Tensor = self.targets(targets)[1]
         return logits

@@ -8,7 +8,7 @@ the sampler goes; training strays from it, so that the sampler may choose anothe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -16,37 +16,48 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.molecules.data import PROPERTIES, USUAL
-from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
-from equidrift.models.molecules.joint.network import (
-    SIGMA_DATA_A,
-    Estimate,
-    JointNetwork,
-    State,
-    Targets,
-)
+from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
+from equidrift.models.molecules.joint.data import BONDS, Heavy
+from equidrift.models.molecules.joint.network import Estimate, JointNetwork, State, Targets
 from equidrift.models.shared.batches import Batched, Epochs
 from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import noise_level
 
-SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
+SIGMA_MIN_A, RHO = 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed
 BETA_TYPES, BETA_BONDS = 1.5, 4.0  # what a Bayesian flow has gathered at its end
 FLOW_SHARE = 0.12  # of the training samples: with the evidence of a Bayesian flow
 FRAGMENT_SHARE = 0.10  # of the training samples: with a held fragment
 UNCONDITIONAL = 0.12  # of those that may be conditioned: no property given
 SINGLE = 0.7  # of those that may be conditioned: a single property, else several
-# how often a property is the single one, summed up
-OFTEN = np.cumsum([4.0 if name in USUAL else 1.0 for name in PROPERTIES], dtype=np.float32)
-# of types, bonds (four times as many), places, distances, size
-WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)
+USUAL_OFTEN = 4.0  # how often a usual property is the single one, against the others
 
 
-def joint_level(tau: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Weights:
+    """What the parts of the loss count."""
+
+    types: float = 1.0
+    bonds: float = 4.0  # four times as many as types, for molecules of nine tokens
+    places: float = 2.0
+    near: float = 0.25
+    size: float = 0.1
+    signal: tuple[float, float] = (0.05, 400.0)  # limits of the signal-to-noise ratio, 1/A^2
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """In the order of the loss."""
+        return self.types, self.bonds, self.places, self.near, self.size
+
+
+QM9_WEIGHTS = Weights()
+
+
+def joint_level(tau: Tensor, alphabet: Alphabet = QM9_TOKENS) -> Tensor:
     """Noise in A at time tau."""
-    return noise_level(tau, SIGMA_MAX_A, SIGMA_MIN_A, RHO)
+    return noise_level(tau, alphabet.noise_A, SIGMA_MIN_A, RHO)
 
 
 def hidden_share(tau: Tensor) -> Tensor:
@@ -98,23 +109,51 @@ class Example(Batched):
     recycle: bool
 
 
+class Data(Protocol):
+    """Molecules that batches are made of."""
+
+    @property
+    def conditional(self) -> Tensor:
+        """Whose properties may be learnt from (m,)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: NDArray[np.int64]) -> Heavy:
+        """The molecules of those rows."""
+        ...
+
+
 class Batches:
     """Batch number `step` of an endless, seeded sequence; each epoch is a permutation
     of the molecules.
 
     `repeat` : how often an epoch shows the molecules whose properties may be learnt
-        from.
+        from. `alphabet` : that of the tokens.
     """
 
     def __init__(
-        self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int, repeat: int = 1
+        self,
+        data: Data,
+        mean: Tensor,
+        deviation: Tensor,
+        *,
+        size: int,
+        seed: int,
+        repeat: int = 1,
+        alphabet: Alphabet = QM9_TOKENS,
     ):
-        self.data, self.mean, self.deviation = data, mean, deviation
+        self.data, self.mean, self.deviation, self.alphabet = data, mean, deviation, alphabet
+        often = [USUAL_OFTEN if name in alphabet.usual else 1.0 for name in alphabet.properties]
+        self.often = torch.from_numpy(np.cumsum(often, dtype=np.float32))
         self.size, self.seed = min(size, len(data)), seed
         self.rows = np.repeat(np.arange(len(data)), np.where(data.conditional.numpy(), repeat, 1))
-        self.epochs = Epochs(
-            len(self.rows) // self.size, seed, lambda rng: rng.permutation(self.rows)
-        )
+        self.epochs = Epochs(len(self.rows) // self.size, seed, self._order)
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The rows of one epoch."""
+        order: NDArray[np.int64] = rng.permutation(self.rows)
+        return order
 
     def __call__(self, step: int) -> Example:
         """The training batch of a step."""
@@ -130,8 +169,8 @@ class Batches:
         tau = (draw.uniform(1) + torch.arange(b, device=clean.x.device) / b) % 1.0  # stratified
         shares = _stray(hidden_share(tau), draw)
         held = self._fragments(clean.mask, draw)
-        known = _categories(clean, shares, held, draw)
-        x, sigma = _places(clean, tau, held, draw)
+        known = _categories(clean, shares, held, draw, len(self.alphabet.types))
+        x, sigma = _places(clean, joint_level(tau, self.alphabet), held, draw)
         middle = centre(x, clean.mask)
         x = (x - middle) * clean.mask[..., None]
         clean.x = (clean.x - middle) * clean.mask[..., None]
@@ -163,9 +202,8 @@ class Batches:
         """
         values = (clean.props - self.mean) / self.deviation
         b, k = values.shape
-        often = torch.from_numpy(OFTEN)
         alone = functional.one_hot(
-            torch.searchsorted(often, draw.uniform(b) * often[-1]).clamp_max(k - 1), k
+            torch.searchsorted(self.often, draw.uniform(b) * self.often[-1]).clamp_max(k - 1), k
         ).bool()
         several = draw.uniform(b, k) < draw.uniform(b, 1)
         given = torch.where((draw.uniform(b) < SINGLE)[:, None], alone, several)
@@ -175,7 +213,7 @@ class Batches:
 
 @dataclass
 class _Categories:
-    """Evidence on types (b, n, 21) and bonds (b, n, n, 4) of a training batch, and which
+    """Evidence on types (b, n, kinds) and bonds (b, n, n, 4) of a training batch, and which
     of them the network is to tell.
     """
 
@@ -196,7 +234,9 @@ def _stray(share: Tensor, draw: _Draw) -> list[Tensor]:
     return shares
 
 
-def _categories(clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw) -> _Categories:
+def _categories(
+    clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw, kinds: int
+) -> _Categories:
     """Types and bonds hidden by these shares, or blurred as a Bayesian flow has them."""
     b, n = clean.types.shape
     hide_types = (draw.uniform(b, n) < shares[0][:, None]) & ~held
@@ -207,8 +247,8 @@ def _categories(clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw) -
     soft_types = blurred(
         clean.types,
         BETA_TYPES * accuracy[0][:, None].expand(b, n),
-        len(TYPES),
-        draw.normal(b, n, len(TYPES)),
+        kinds,
+        draw.normal(b, n, kinds),
     )
     soft_bonds = blurred(
         clean.bonds,
@@ -216,7 +256,7 @@ def _categories(clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw) -
         BONDS,
         symmetric(draw.normal(b, n, n, BONDS)),
     )
-    types = evidence(clean.types, hide_types, len(TYPES))
+    types = evidence(clean.types, hide_types, kinds)
     bonds = evidence(clean.bonds, hide_bonds, BONDS)
     return _Categories(
         torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None],
@@ -227,12 +267,12 @@ def _categories(clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw) -
     )
 
 
-def _places(clean: Heavy, tau: Tensor, held: Tensor, draw: _Draw) -> tuple[Tensor, Tensor]:
-    """Places (b, n, 3) with noise, and its levels (b, n), both in A; next to none where
-    a token is held.
+def _places(clean: Heavy, level: Tensor, held: Tensor, draw: _Draw) -> tuple[Tensor, Tensor]:
+    """Places (b, n, 3) with noise of level (b,), and its levels (b, n), all in A; next
+    to none where a token is held.
     """
     b, n = clean.types.shape
-    sigma = joint_level(tau)[:, None].expand(b, n)
+    sigma = level[:, None].expand(b, n)
     noise = draw.normal(b, n, 3)
     any_held = held.any(1)
     noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))
@@ -264,7 +304,7 @@ def _shared(counts: Tensor, all_of: Tensor) -> Tensor:
     ).clamp_min(1.0)
 
 
-def joint_loss(network: nn.Module, example: Example) -> Tensor:
+def joint_loss(network: nn.Module, example: Example, weights: Weights = QM9_WEIGHTS) -> Tensor:
     """Cross-entropy of hidden types and bonds, error of places with a clamped
     signal-to-noise weight, of near distances, of the size.
     """
@@ -282,19 +322,22 @@ def joint_loss(network: nn.Module, example: Example) -> Tensor:
     ).view(clean.bonds.shape)
     types = (example.type_weight * of_types).sum() / len(clean)
     bonds = (example.bond_weight * of_bonds).sum() / len(clean)
-    places, near = _place_loss(made, example)
+    spread_A = cast(JointNetwork, network).config.tokens.spread_A
+    places, near = _place_loss(made, example, spread_A, weights.signal)
     size = functional.cross_entropy(
         cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1
     )
     parts = (types, bonds, places / 3.0, near, size)
-    return torch.stack([w * part for w, part in zip(WEIGHTS, parts, strict=True)]).sum()
+    return torch.stack([w * part for w, part in zip(weights.parts, parts, strict=True)]).sum()
 
 
-def _place_loss(made: Estimate, example: Example) -> tuple[Tensor, Tensor]:
+def _place_loss(
+    made: Estimate, example: Example, spread_A: float, signal: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Errors of places and of near distances, those of earlier stages by a quarter."""
     state, clean = example.state, example.clean
-    snr = 1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2
-    snr = snr.clamp(0.05, 400.0) * example.place_weight
+    snr = 1.0 / state.sigma.square() + 1.0 / spread_A**2
+    snr = snr.clamp(*signal) * example.place_weight
     apart = ~torch.eye(clean.mask.shape[1], dtype=torch.bool, device=clean.mask.device)
     pair = example.place_weight[:, :, None] * clean.mask[:, None] * apart
     true = distances(clean.x)[1]

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
-from equidrift.models.molecules.data import ALIASES, PROPERTIES
+from equidrift.models.molecules.data import ALIASES
 from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
-from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY, TYPES
+from equidrift.models.molecules.joint.data import BONDS
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import (
     Estimate,
@@ -35,14 +35,15 @@ from equidrift.protocols import Callback
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
-CHUNK = 128  # samples that the network sees at once
+CHUNK_TOKENS = 128 * 9  # samples times tokens at most that the network sees at once
+LEVEL = "B3LYP/6-31G(2df,p)"  # that the refiner brings places to, where the card names none
 Estimator = Callable[[State, Estimate | None], Estimate]
-Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (b, 9, 3)
+Clean = tuple[Tensor, Tensor, Tensor]  # types (b, n), bonds (b, n, n), places (b, n, 3)
 
 
 class JointModel(TargetModel):
-    """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of
-    `equidrift generate`.
+    """Draws new molecules: with the shipped weights, the default of `equidrift
+    generate`, of at most nine heavy atoms C, N, O and F.
 
     The heavy atoms' elements, charges, numbers of hydrogens, bonds and places are drawn
     together in `steps` network calls; the same call of `sample` places the hydrogens
@@ -60,8 +61,8 @@ class JointModel(TargetModel):
     refine : int
         Calls of the refiner, 0 to leave the places as they were drawn.
     level : str
-        Level of theory whose geometries are wanted, as for the refiner: that of QM9, or
-        "GFN2-xTB", "MMFF94".
+        Level of theory whose geometries are wanted, as for the refiner: "GFN2-xTB",
+        "MMFF94", or that of QM9. None is what the card says, QM9's where it says none.
     path : Path or None
         How the diffusion sampler goes.
     half_precision : bool
@@ -78,8 +79,6 @@ class JointModel(TargetModel):
         for weights of another task. UnknownNameError, for an unknown sampler.
     """
 
-    max_atoms = 29
-    max_heavy_atoms = MAX_HEAVY
     takes_fragment = True
     default_steps = 50
     default_guidance = 1.0
@@ -90,7 +89,7 @@ class JointModel(TargetModel):
         *,
         sampler: Literal["diffusion", "bfn"] = "diffusion",
         refine: int = 3,
-        level: str = "B3LYP/6-31G(2df,p)",
+        level: str | None = None,
         path: Path | None = None,
         half_precision: bool = True,
         steer: float = 4.0,
@@ -101,23 +100,28 @@ class JointModel(TargetModel):
         network, self.card = load_network(
             weights, "joint", lambda sizes: JointNetwork(JointConfig(**sizes))
         )
+        self.alphabet = network.config.tokens
+        self.max_atoms, self.max_heavy_atoms = self.card["max_atoms"], self.alphabet.most_heavy
+        self.elements = (1, *self.alphabet.elements)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
-        self.sampler, self.path, self.half_precision, self.steer = (
-            sampler,
-            path or Path(),
-            half_precision,
-            steer,
-        )
+        self.sampler, self.path = sampler, path or Path()
+        self.half_precision, self.steer = half_precision, steer
         self.device = pick_device(device)
         self.network: JointNetwork = network.to(self.device)
         scale = self.card["properties"]
         self.properties = {
             name: (float(scale[name]["least"]), float(scale[name]["greatest"]))
-            for name in PROPERTIES
+            for name in self.alphabet.properties
         }
-        self.additive = Additive.of(self.card["additive"])
-        self.hydrogens = Hydrogens(refine=refine, level=level, device=self.device)
+        self.additive = Additive.of(self.card["additive"], self.alphabet)
+        self.hydrogens = Hydrogens(
+            refine=refine,
+            level=level or str(self.card.get("refine_level", LEVEL)),
+            device=self.device,
+            alphabet=self.alphabet,
+        )
+        self.chunk = max(1, CHUNK_TOKENS // self.alphabet.most_heavy)
 
     def sample_many(
         self,
@@ -129,33 +133,29 @@ class JointModel(TargetModel):
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
-        """`sample` with targets of its own for each sample: wanted (k, 12) or (12,),
-        NaN where a property is free.
+        """`sample` with targets of its own for each sample: wanted (k, n_properties)
+        or (n_properties,), NaN where a property is free.
         """
         steps = self.default_steps if steps is None else steps
         guidance = self.default_guidance if guidance is None else guidance
-        if not 1 <= steps <= 1000:
-            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
-        if not guidance >= 0:
-            raise InputError(
-                "guidance must be 0 (targets are ignored), 1 "
-                f"(plain conditioning) or more, not {guidance}"
-            )
-        held = None if fragment is None else Fragment.of(*fragment)
-        rows = (
-            np.full((len(seeds), len(PROPERTIES)), np.nan)
-            if wanted is None
-            else np.broadcast_to(wanted, (len(seeds), len(PROPERTIES)))
+        _check_draw(steps, guidance)
+        held = None if fragment is None else Fragment.of(*fragment, self.alphabet)
+        rows = np.broadcast_to(
+            np.nan if wanted is None else wanted, (len(seeds), len(self.properties))
         )
         out: list[Raw | None] = []
-        for begin in range(0, len(seeds), CHUNK):
-            part = slice(begin, begin + CHUNK)
+        for begin in range(0, len(seeds), self.chunk):
+            part = slice(begin, begin + self.chunk)
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision),
             ):
                 tokens = self._tokens(
-                    Draws.of(seeds[part], steps), self._targets(rows[part]), guidance, held, steps
+                    Draws.of(seeds[part], steps, self.alphabet.most_heavy),
+                    self._targets(rows[part]),
+                    guidance,
+                    held,
+                    steps,
                 )
             out += self.hydrogens.complete(tokens, seeds[part], held)
             if callback is not None:
@@ -163,11 +163,13 @@ class JointModel(TargetModel):
         return out
 
     def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:
-        row = np.full(len(PROPERTIES), np.nan)
+        names = tuple(self.properties)
+        row = np.full(len(names), np.nan)
         for name, value in targets.items():
             known = ALIASES.get(name, name)
-            if known not in PROPERTIES:
-                raise UnknownNameError("property", name, (*PROPERTIES, *ALIASES))
+            if known not in names:
+                aliases = [alias for alias, own in ALIASES.items() if own in names]
+                raise UnknownNameError("property", name, (*names, *aliases))
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise InputTypeError(f"the target {name} must be a number, not {value!r}")
             if not np.isfinite(value):
@@ -175,11 +177,11 @@ class JointModel(TargetModel):
                     f"the target {name} must be a finite number, not "
                     f"{value}; leave it out to let the property be free"
                 )
-            row[PROPERTIES.index(known)] = value
+            row[names.index(known)] = value
         return row
 
     def _targets(self, rows: NDArray[np.float64]) -> Targets:
-        scale = [self.card["properties"][name] for name in PROPERTIES]
+        scale = [self.card["properties"][name] for name in self.properties]
         mean, deviation = (np.array([one[key] for one in scale]) for key in ("mean", "deviation"))
         given = np.isfinite(rows)
         values = np.where(given, (rows - mean) / deviation, 0.0)
@@ -232,7 +234,7 @@ class JointModel(TargetModel):
         """(types, bonds, positions_A of the heavy atoms) of each sample."""
         sizes = self._sizes(draws, targets, guidance, held)
         estimate = self._estimator(targets, guidance)
-        walk = Walk(sizes, draws, held, steps, self.device)
+        walk = Walk(sizes, draws, held, steps, self.device, self.alphabet)
         types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(
             walk, estimate, targets, guidance
         )
@@ -280,7 +282,7 @@ class JointModel(TargetModel):
         for k in range(walk.steps):
             hide_types, hide_bonds = walk.hide_again(types, bonds, hide_types, hide_bonds, k, path)
             state = walk.state(
-                evidence(types.clamp_min(0), hide_types, len(TYPES)),
+                evidence(types.clamp_min(0), hide_types, walk.kinds),
                 evidence(bonds.clamp_min(0), hide_bonds, BONDS),
                 x,
                 k,
@@ -300,12 +302,12 @@ class JointModel(TargetModel):
         whose evidence is gathered by Bayes' rule.
         """
         known_types, known_bonds = walk.unknown()
-        log_types = torch.zeros(*known_types.shape, len(TYPES), device=self.device)
+        log_types = torch.zeros(*known_types.shape, walk.kinds, device=self.device)
         log_bonds = torch.zeros(*known_bonds.shape, BONDS, device=self.device)
         x, made = walk.x, None
         for k in range(walk.steps):
             types = torch.where(
-                walk.free_types[..., None], log_types.softmax(-1) - 1.0 / len(TYPES), 0.0
+                walk.free_types[..., None], log_types.softmax(-1) - 1.0 / walk.kinds, 0.0
             )
             held = evidence(known_bonds.clamp_min(0), known_bonds < 0, BONDS)
             bonds = torch.where(
@@ -335,6 +337,17 @@ class JointModel(TargetModel):
             )
             x = walk.observed(state.x, made.x, k)
         return types, bonds, x
+
+
+def _check_draw(steps: int, guidance: float) -> None:
+    """Refuse numbers of a draw that are out of range; raises `InputError`."""
+    if not 1 <= steps <= 1000:
+        raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
+    if not guidance >= 0:
+        raise InputError(
+            "guidance must be 0 (targets are ignored), 1 "
+            f"(plain conditioning) or more, not {guidance}"
+        )
 
 
 def load_joint(weights: str = "joint", **options: Any) -> JointModel:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.molecules.joint.data import BONDS, CAPACITY, MAX_HEAVY, TYPES
+from equidrift.models.molecules.joint.alphabet import ORDERS, QM9_TOKENS, Alphabet
+from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, State
 from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, joint_level
@@ -43,10 +44,10 @@ class Path:
 class Draws:
     """All the noise of a batch of samples, each from its own stream.
 
-    size : (b,) uniform, decides the number of tokens. places : (b, steps + 1, 9, 3)
-        normal. uniform : (b, steps, 3, 9, 10): for what is
-    hidden again, what is drawn, and in which order it is revealed. rngs : the streams,
-    for more.
+    size : (b,) uniform, decides the number of tokens. places : (b, steps + 1, most, 3)
+        normal, most being the alphabet's tokens at most. uniform : (b, steps, 3, most,
+        most + 1): for what is hidden again, what is drawn, and in which order it is
+        revealed. rngs : the streams, for more.
     """
 
     size: Tensor
@@ -55,34 +56,42 @@ class Draws:
     rngs: list[np.random.Generator]
 
     @classmethod
-    def of(cls, seeds: NDArray[np.int64], steps: int) -> Draws:
+    def of(cls, seeds: NDArray[np.int64], steps: int, most: int = MAX_HEAVY) -> Draws:
         """All that samples of these seeds draw in `steps` steps."""
         rngs = [sample_rng(int(s)) for s in seeds]
         size = torch.tensor([g.random() for g in rngs], device="cpu")
-        places = np.stack(
-            [g.standard_normal((steps + 1, MAX_HEAVY, 3), dtype=np.float32) for g in rngs]
-        )
-        uniform = np.stack(
-            [g.random((steps, 3, MAX_HEAVY, MAX_HEAVY + 1), dtype=np.float32) for g in rngs]
-        )
+        places = np.stack([g.standard_normal((steps + 1, most, 3), dtype=np.float32) for g in rngs])
+        uniform = np.stack([g.random((steps, 3, most, most + 1), dtype=np.float32) for g in rngs])
         return cls(size, torch.from_numpy(places), torch.from_numpy(uniform), rngs)
 
 
 class Walk:
     """One batch on its way: what is held, what is free, and the steps that places and
     categories make.
+
+    The tokens (b, n) are padded to the largest of `sizes`, and to `MAX_HEAVY` at least.
     """
 
     def __init__(
-        self, sizes: Tensor, draws: Draws, held: Fragment | None, steps: int, device: torch.device
+        self,
+        sizes: Tensor,
+        draws: Draws,
+        held: Fragment | None,
+        steps: int,
+        device: torch.device,
+        alphabet: Alphabet = QM9_TOKENS,
     ):
         self.steps, self.draws, self.held, self.device = steps, draws, held, device
-        b, n = len(sizes), MAX_HEAVY
+        self.alphabet, self.kinds = alphabet, len(alphabet.types)
+        b, n = len(sizes), max(MAX_HEAVY, int(sizes.max()))
+        self.n = n
         self.mask = torch.arange(n, device=device) < sizes[:, None]
         self.off = pairs_of(self.mask)
-        self.levels = [*joint_level(torch.arange(steps) / max(steps - 1, 1)).tolist(), 0.0]
-        self.places = draws.places.to(device)
-        self.unit = draws.uniform.to(device)
+        times = torch.arange(steps) / max(steps - 1, 1)
+        self.levels = [*joint_level(times, alphabet).tolist(), 0.0]
+        self.places = draws.places[:, :, :n].to(device)
+        most = alphabet.most_heavy
+        self.unit = draws.uniform[:, :, :, :n, [*range(n), most]].to(device)
         count = 0 if held is None else held.size
         self.held_tokens = self.mask & (torch.arange(n, device=device) < count)
         self.held_x = torch.zeros(b, n, 3, device=device)
@@ -100,11 +109,11 @@ class Walk:
         )
 
     def put(self, x: Tensor) -> Tensor:
-        """x (b, 9, 3) with the held tokens in their places."""
+        """x (b, n, 3) with the held tokens in their places."""
         return torch.where(self.held_tokens[..., None], self.held_x, x)
 
     def unknown(self) -> tuple[Tensor, Tensor]:
-        """Types (b, 9) and bonds (b, 9, 9), -1 where they are to be drawn; 0 at
+        """Types (b, n) and bonds (b, n, n), -1 where they are to be drawn; 0 at
         padding.
         """
         types = torch.where(self.mask, -1, 0)
@@ -115,10 +124,10 @@ class Walk:
         return types, bonds
 
     def uniform(self, k: int, which: int) -> tuple[Tensor, Tensor]:
-        """Uniform numbers of step k for types (b, 9) and pairs (b, 9, 9), symmetric."""
+        """Uniform numbers of step k for types (b, n) and pairs (b, n, n), symmetric."""
         u = self.unit[:, k, which]
-        upper = u[:, :, :MAX_HEAVY].triu()
-        return u[:, :, MAX_HEAVY], upper + upper.triu(1).transpose(1, 2)
+        upper = u[:, :, : self.n].triu()
+        return u[:, :, self.n], upper + upper.triu(1).transpose(1, 2)
 
     def state(self, types: Tensor, bonds: Tensor, x: Tensor, k: int) -> State:
         """What the network is shown at step k, places centred."""
@@ -208,25 +217,24 @@ class Walk:
     def broken(
         self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor
     ) -> Tensor:
-        """Atoms (b, 9) whose revealed type and bonds cannot be.
+        """Atoms (b, n) whose revealed type and bonds cannot be.
 
         Their type has no room for the revealed bonds, or room left when all their bonds
         are revealed; or they are charged and leave the molecule charged when all types
         are revealed.
         """
-        capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
+        known = types.clamp_min(0)
+        most = torch.tensor(self.alphabet.most, device=self.device)[known]
         orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
+        fits = torch.from_numpy(self.alphabet.fits).to(self.device)
+        closed = fits[known, orders.clamp_max(ORDERS - 1)] & (orders < ORDERS)
         settled = ~(hide_bonds & self.off).any(2)
         charge = (
-            torch.tensor([q for _, q, _ in TYPES], device=self.device)[types.clamp_min(0)]
+            torch.tensor([q for _, q, _ in self.alphabet.types], device=self.device)[known]
             * self.mask
         )
         lopsided = ~(hide_types & self.mask).any(1) & (charge.sum(1) != 0)
-        wrong = (
-            (orders > capacity)
-            | (settled & (orders != capacity))
-            | (lopsided[:, None] & (charge != 0))
-        )
+        wrong = (orders > most) | (settled & ~closed) | (lopsided[:, None] & (charge != 0))
         return self.mask & ~hide_types & wrong
 
     def ancestral(self, x: Tensor, clean: Tensor, k: int, churn: float) -> Tensor:
@@ -253,15 +261,16 @@ class Walk:
 
     def flow_noise(self) -> tuple[Tensor, Tensor]:
         """Standard normal noise for the evidence on types and, symmetric, on bonds."""
-        shape = (MAX_HEAVY, len(TYPES) + MAX_HEAVY * BONDS)
+        most, kinds = self.alphabet.most_heavy, self.kinds
+        shape = (most, kinds + most * BONDS)
         noise = torch.from_numpy(
             np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.draws.rngs])
         ).to(self.device)
-        pairs = noise[..., len(TYPES) :].view(-1, MAX_HEAVY, MAX_HEAVY, BONDS)
-        keep = torch.ones(MAX_HEAVY, MAX_HEAVY, dtype=torch.bool, device=self.device).triu()[
-            None, :, :, None
-        ]
-        return noise[..., : len(TYPES)], torch.where(keep, pairs, pairs.transpose(1, 2))
+        noise = noise[:, : self.n]
+        pairs = noise[..., kinds:].reshape(len(noise), self.n, most, BONDS)[:, :, : self.n]
+        keep = torch.ones(self.n, self.n, dtype=torch.bool, device=self.device).triu()
+        either = torch.where(keep[None, :, :, None], pairs, pairs.transpose(1, 2))
+        return noise[..., :kinds], either
 
     def _noise(self, k: int) -> Tensor:
         noise = self.places[:, k] * self.mask[..., None]

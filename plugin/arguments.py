@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,13 @@ def check_count(label: str, value: int, least: int = 1) -> int:
     if value < least:
         raise InputError(f"{label} must be {least} or more, not {value}")
     return int(value)
+
+
+def fields_among(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the `locals()` of a function that begins, the arguments that are fields of a
+    dataclass.
+    """
+    return {one.name: arguments[one.name] for one in fields(kind) if one.name in arguments}
 
 
 def check_device(text: str) -> str:

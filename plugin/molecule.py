@@ -260,13 +260,13 @@ class Molecule(Tabled, Frozen):
         Returns
         -------
         tuple
-            Equal for equal entries, and hashable.
+            `key` and the rest; equal for equal entries, and hashable.
 
         Examples
         --------
         >>> import equidrift
-        >>> read = equidrift.Molecule.from_smiles
-        >>> read("CCO").entry() == read("CCO", name="ethanol").entry()
+        >>> alcohol = equidrift.Molecule.from_smiles("CCO")
+        >>> alcohol.entry() == alcohol.replace(name="ethanol").entry()
         False
         """
         return (

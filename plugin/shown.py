@@ -47,15 +47,17 @@ class Viewed(Tabled):
 
 
 class Plotted(Viewed):
-    """Conformers, of which energies and RMSD can be drawn."""
+    """Conformers, of which energies and RMSD can be drawn: as figures of matplotlib,
+    without pyplot's state, that `savefig` writes.
+    """
 
     def plot_energies(self) -> Figure:
-        """The relative energies in kcal/mol, a rung for each conformer.
+        """The relative energies in kcal/mol.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Without pyplot's state; `savefig` writes it.
+            A rung for each conformer.
 
         Raises
         ------
@@ -75,12 +77,12 @@ class Plotted(Viewed):
         return figure
 
     def plot_rmsd(self) -> Figure:
-        """The matrix of heavy-atom RMSD in A, in the order of the energies.
+        """The heavy-atom RMSD in A between each two conformers.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Without pyplot's state; `savefig` writes it.
+            The matrix, its rows in the order of the energies, else as they were drawn.
 
         Examples
         --------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.arguments import fields_among
 from equidrift.mmff import mmff_system
 from equidrift.records import Ensemble, Frozen
 from equidrift.registry import host_function
@@ -65,7 +66,7 @@ class SwarmOptions:
     format: str
     interval_ps: float | None
     platform: str | openmm.Platform | None
-    platform_properties: Mapping[str, str]
+    platform_properties: Mapping[str, str] | None
     overwrite: bool
     progress: Callable[[dict[str, Any]], None] | None
 
@@ -148,19 +149,7 @@ def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
     >>> len(result), len(result.failures)
     (2, 0)
     """
-    options = SwarmOptions(
-        output=output,
-        temperature_K=temperature_K,
-        timestep_fs=timestep_fs,
-        friction_per_ps=friction_per_ps,
-        seed=seed,
-        format=format,
-        interval_ps=interval_ps,
-        platform=platform,
-        platform_properties=dict(platform_properties or {}),
-        overwrite=overwrite,
-        progress=progress,
-    )
+    options = SwarmOptions(**fields_among(SwarmOptions, locals()))
     chosen = mmff_system(ensemble.molecule) if system is None else system
     result: SwarmResult = host_function("openmm", "swarm")(ensemble, chosen, time_ps, options)
     return result

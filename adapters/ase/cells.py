@@ -30,17 +30,10 @@ class CellMonteCarlo(CellMoves):
     atoms : Atoms
         Periodic in three directions, with a calculator, without constraints; molecules
         whole.
-    settings : CellSettings
-        Pressure, temperature and steps.
+    settings, seed
+        As for `CellMoves`.
     molecules : sequence of (k,) arrays, optional
         Atoms that keep their shape, each atom once; None: every atom by itself.
-    seed : int, optional
-        Of the random streams; every call of `apply` has its own.
-
-    Attributes
-    ----------
-    statistics : Statistics
-        What became of the moves.
 
     Raises
     ------

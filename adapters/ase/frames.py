@@ -6,20 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from equidrift.adapters.ase.atoms import ensemble_of, to_atoms
 from equidrift.adapters.ase.typed import make_periodic
 from equidrift.errors import InputError
 from equidrift.files.trajectories import from_frames
-from equidrift.records import Trajectory
-
-Array = NDArray[np.float64]
-Frames = tuple[Array, Array | None, Array | None, NDArray[np.int64] | None]
+from equidrift.records import Frames, Trajectory
 
 
 def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
-    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic
+    """One `ase.Atoms` per frame: as `to_atoms`, with `info["time_fs"]`, and periodic
     if the trajectory has a box.
     """
     images = to_atoms(trajectory.to_ensemble())
@@ -54,7 +50,8 @@ def trajectory_of(
         InputTypeError, MoleculeError as `from_atoms`.
     """
     ensemble = ensemble_of(list(images), charge=charge)
-    _, time_fs, boxes_A, _ = frames_of(images)
+    found = frames_of(images)
+    time_fs = found.time_fs
     if dt_fs is not None:
         time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
     if time_fs is None:
@@ -62,12 +59,12 @@ def trajectory_of(
             "the images hold no times; set atoms.info['time_fs'] of each, or make a "
             "Trajectory(molecule, positions_A, time_fs)"
         )
-    return from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
+    frames = Frames(ensemble.positions_A, time_fs, found.boxes_A)
+    return from_frames(ensemble.molecule, frames, "ASE")
 
 
 def frames_of(images: Sequence[Atoms]) -> Frames:
-    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of
-    images with the same atoms.
+    """Positions, times, boxes and atomic numbers of images with the same atoms.
 
     Raises
     ------
@@ -84,11 +81,10 @@ def frames_of(images: Sequence[Atoms]) -> Frames:
     time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
     # dynamics carries the first frame's info along: times that do not rise are none
     timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())
-    return (
+    periodic = all(atoms.pbc.all() for atoms in images)
+    return Frames(
         np.array([atoms.positions for atoms in images], np.float64),
         time_fs if timed else None,
-        np.array([atoms.cell.array for atoms in images])
-        if all(atoms.pbc.all() for atoms in images)
-        else None,
+        np.array([atoms.cell.array for atoms in images]) if periodic else None,
         np.array(numbers, np.int64),
     )

@@ -114,7 +114,8 @@ class ConformerGenerator(Generator):
     Raises
     ------
     UnknownNameError
-        For an option that neither knows, with the nearest one.
+        For an option that neither `equidrift.sample` nor the model knows, with the
+        nearest one.
 
     Examples
     --------

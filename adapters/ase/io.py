@@ -22,8 +22,7 @@ from equidrift.outputs import unwritable
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from equidrift.adapters.ase.frames import Frames
-    from equidrift.records import Ensemble, Molecule, Trajectory
+    from equidrift.records import Ensemble, Frames, Molecule, Trajectory
 
 _MAX_DIGITS = 20  # of a number of atoms, with blanks
 _ULM_HEAD = struct.Struct("<8s16sqqq")  # magic, tag, version, number of items, their places' place
@@ -117,8 +116,8 @@ def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
 
 
 def read_frames(path: str | os.PathLike[str]) -> Frames:
-    """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see
-    `equidrift.adapters.ase.frames.frames_of`.
+    """The frames of a .traj, .extxyz or .xyz file, as
+    `equidrift.adapters.ase.frames.frames_of` finds them.
 
     A .traj of ASE's dynamics tells its time step in its header. Raises `InputError`
     if the file cannot be read.
@@ -126,13 +125,13 @@ def read_frames(path: str | os.PathLike[str]) -> Frames:
     from equidrift.adapters.ase.frames import frames_of
 
     images, description = _images(path)
-    positions_A, time_fs, boxes_A, numbers = frames_of(images)
-    if time_fs is None and "timestep" in description:
+    frames = frames_of(images)
+    if frames.time_fs is None and "timestep" in description:
         from ase.units import fs
 
         dt_fs = float(description["timestep"]) / fs * int(description.get("interval", 1))
-        time_fs = dt_fs * np.arange(len(images), dtype=np.float64)
-    return positions_A, time_fs, boxes_A, numbers
+        frames = frames._replace(time_fs=dt_fs * np.arange(len(images), dtype=np.float64))
+    return frames
 
 
 def read_ensembles(

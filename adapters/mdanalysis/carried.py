@@ -13,7 +13,7 @@ import numpy as np
 from equidrift.files.fields import properties_of, shared_and_own, titles_of
 from equidrift.records import TITLE, Ensemble
 
-Frames = Sequence[Mapping[str, Any]]
+FrameData = Sequence[Mapping[str, Any]]  # of each frame
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Carried:
         )
 
 
-def with_data(ensemble: Ensemble, data: Frames, carried: Carried) -> Ensemble:
+def with_data(ensemble: Ensemble, data: FrameData, carried: Carried) -> Ensemble:
     """An ensemble with what is known of its frames.
 
     Parameters
@@ -84,6 +84,6 @@ def with_data(ensemble: Ensemble, data: Frames, carried: Carried) -> Ensemble:
     )
 
 
-def _column(data: Frames, name: str) -> list[Any] | None:
+def _column(data: FrameData, name: str) -> list[Any] | None:
     """A number of each frame, None if one has none."""
     return [row[name] for row in data] if all(name in row for row in data) else None

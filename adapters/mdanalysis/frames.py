@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from equidrift.errors import CrashError, InputError, TimeLimitError
 from equidrift.files.binary import check_binary
 from equidrift.isolated import run_apart
+from equidrift.records import Frames
 from equidrift.units import PS_PER_FS
 
 READING_S = 60.0  # that reading a file may take, and what its size adds, however slow the disk
@@ -21,12 +22,10 @@ READING_BYTES_PER_S = 1e6
 AKMA_FS = 48.88821  # CHARMM's unit of time, sqrt(amu A^2 mol/kcal)
 NO_DCD_TIME = "LAMMPS, VMD and MDTraj write no time in CHARMM's unit into a .dcd"
 LEAST_VOLUME_A3 = 1.001  # PDB's placeholder for no box is 1 A wide
-Array = NDArray[np.float64]
-Frames = tuple[Array, Array | None, Array | None, NDArray[np.int64] | None]
 
 
 def read_frames(path: str | os.PathLike[str]) -> Frames:
-    """(positions_A, time_fs, boxes_A, None) of a trajectory file.
+    """Positions, times and boxes of a trajectory file.
 
     Times are None for .pdb, which has none, and for a .dcd whose header is not in
     CHARMM's unit of time.
@@ -89,7 +88,7 @@ def _frames_of(path: str, name: str) -> Frames:
             f"{path!r} has frames of different numbers of atoms; give the frames of one molecule"
         )
     time_fs = np.array(times_ps, np.float64) / PS_PER_FS if timed else None
-    return np.array(positions), time_fs, boxes_A(dimensions), None
+    return Frames(np.array(positions), time_fs, boxes_A(dimensions))
 
 
 def _frame(ts: Any) -> tuple[NDArray[np.float64], float, NDArray[np.float32] | None]:

@@ -28,7 +28,7 @@ from equidrift.adapters.mdanalysis.topology import EnsembleParser, to_topology
 from equidrift.adapters.mdanalysis.writing import write_trajectory
 from equidrift.errors import InputError, InputTypeError
 from equidrift.files.trajectories import from_frames
-from equidrift.records import Ensemble, Molecule, Trajectory
+from equidrift.records import Ensemble, Frames, Molecule, Trajectory
 from equidrift.registry import host_function
 from equidrift.units import PS_PER_FS
 
@@ -139,9 +139,8 @@ def trajectory_of(
         time_fs = np.array(times_ps, np.float64) / PS_PER_FS
     else:
         time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
-    return from_frames(
-        ensemble.molecule, ensemble.positions_A, time_fs, boxes_A(dimensions), "MDAnalysis"
-    )
+    frames = Frames(ensemble.positions_A, time_fs, boxes_A(dimensions))
+    return from_frames(ensemble.molecule, frames, "MDAnalysis")
 
 
 class ASEConverter(ConverterBase):

@@ -28,15 +28,8 @@ class ContextCells(CellMoves):
     ----------
     context : openmm.Context
         Of a periodic System without a barostat.
-    settings : CellSettings
-        Pressure, temperature and steps.
-    seed : int, optional
-        Of the random stream; every call of `apply` has its own.
-
-    Attributes
-    ----------
-    statistics : Statistics
-        What became of the moves.
+    settings, seed
+        As for `CellMoves`.
 
     Raises
     ------

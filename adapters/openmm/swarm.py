@@ -110,7 +110,7 @@ class _Dynamics:
         after minimisation.
         """
         options = self.options
-        chosen = (self.platform, dict(options.platform_properties))
+        chosen = (self.platform, dict(options.platform_properties or {}))
         integrator = openmm.LangevinMiddleIntegrator(
             options.temperature_K, options.friction_per_ps, options.timestep_fs * PS_PER_FS
         )
@@ -275,7 +275,7 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
     if len(wrong):
         k = int(wrong[0])
         raise InputError(
-            f"particle {k} of the System weighs {masses[k]:.3f} amu, but atom {k} of "
-            f"{molecule!r} is {molecule.symbols[k]} "
-            f"({wanted[k]:.3f} amu); give the System this molecule's atoms in its order"
+            f"particle {k} of the System weighs {masses[k]:.3f} amu, but atom {k} of {molecule!r} "
+            f"is {molecule.symbols[k]} ({wanted[k]:.3f} amu); give the System the molecule's atoms "
+            "in their order"
         )

@@ -5,23 +5,24 @@ short dynamics from every conformer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble, Geometries, Molecule
 from equidrift.registry import host_function
 from equidrift.residues import default_names, reordered, residue_keys, residue_order
 from equidrift.units import NM_PER_A
 
+G = TypeVar("G", bound=Geometries)
 BOND_TYPES = {1.0: app.Single, 2.0: app.Double, 3.0: app.Triple, 1.5: app.Aromatic}
 
 
-def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
-    """The ensemble as OpenMM takes it.
+def to_openmm(ensemble: Geometries) -> tuple[app.Topology, list[unit.Quantity]]:
+    """Conformers or frames as OpenMM takes them.
 
     Returns
     -------
@@ -30,7 +31,7 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
         names C1, C2, H1, ...; elements, formal charges and bond orders are set (stereo
         has no place in a Topology: `from_openmm` reads it back from the positions).
     positions : list of Quantity
-        (n_atoms, 3) in nm, one per conformer.
+        (n_atoms, 3) in nm, one per conformer or frame.
 
     Notes
     -----
@@ -44,8 +45,8 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     ]
 
 
-def whole_residues(ensemble: Ensemble) -> Ensemble:
-    """The ensemble with the atoms of each residue in one piece; itself if they are."""
+def whole_residues(ensemble: G) -> G:
+    """The geometries with the atoms of each residue in one piece; itself if they are."""
     order = residue_order(ensemble.molecule)
     if np.array_equal(order, np.arange(len(order))):
         return ensemble

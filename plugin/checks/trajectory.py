@@ -236,8 +236,7 @@ def _check_jumps(trajectory: Trajectory) -> None:
         k = int(wrong[0])
         raise InputError(
             f"the molecule moves by {steps[k]:.2f} A from frame {k} to frame {k + 1} "
-            f"({apart[k]:g} fs): does it jump across a periodic "
-            f"boundary? {_UNWRAP}"
+            f"({apart[k]:g} fs): does it jump across a periodic boundary? {_UNWRAP}"
         )
 
 

@@ -258,7 +258,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self, molecule: Molecule, before: Marked, after_A: NDArray[np.float64], way: Refiner
     ) -> Marked:
         """The refined conformers, but for those whose geometry was better before."""
-        positions, refined = better_of(molecule, before.positions_A, after_A, self.known(molecule))
+        check = GeometryCheck(molecule)
+        known = self.known(molecule)
+        positions, refined = better_of(check, before.positions_A, after_A, known)
         energies = before.energies_eV
         if isinstance(way, EnergyRefiner) and self._field(molecule) == "MMFF94":
             energies = way.energies_eV(molecule, positions)

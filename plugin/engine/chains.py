@@ -16,6 +16,11 @@ def default(**options: Any) -> Chain:
     return Chain("default", **{**own, **options})
 
 
+def with_refiner(weights: str, **options: Any) -> Chain:
+    """The default with the refiner of these weights alone."""
+    return default(refiner=weights, **options)
+
+
 def etkdg_refine(**options: Any) -> Chain:
     """The refiner on raw ETKDG conformers."""
     return Chain("etkdg-refine", **{"relax": "none", "candidates": 1, **options})

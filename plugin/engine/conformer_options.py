@@ -80,19 +80,8 @@ class ConformerOptions(RunOptions):
     def settings(
         self, callback: Callback | None = None, *, loaded: ConformerModel | None = None
     ) -> Settings:
-        """The engine's settings.
-
-        Parameters
-        ----------
-        callback : callable, optional
-            Called with counts as the run goes on.
-        loaded : ConformerModel, optional
-            The model, if it was made with the options `chosen` already.
-
-        Raises
-        ------
-        InputError, InputTypeError, UnknownNameError, MissingDependencyError
-            As `make_settings`, `make_relax` and `make_conditions`.
+        """The engine's settings, of the model `loaded` if that was made with the options
+        `chosen` already; errors as `make_settings`, `make_relax` and `make_conditions`.
         """
         rest, made_with = (self.chosen, {}) if loaded is None else ({}, self.chosen)
         told = {

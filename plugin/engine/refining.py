@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from equidrift.checks.bond_lengths import is_known, references_A
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import GeometryCheck
+from equidrift.geometry import Floats
 from equidrift.records import Molecule
 
 NOT_TRAINED = "element outside the training data"
@@ -78,44 +79,33 @@ def unfamiliar_bonds(
     return wrong
 
 
-def refusals(
-    molecule: Molecule,
-    before_A: NDArray[np.float64],
-    after_A: NDArray[np.float64],
-    check: GeometryCheck | None = None,
-) -> NDArray[np.str_]:
+def refusals(check: GeometryCheck, before_A: Floats, after_A: Floats) -> NDArray[np.str_]:
     """Why the refined geometry of each conformer is not to be used; the empty string
-    where it is.
+    if it is.
 
     Parameters
     ----------
-    molecule : Molecule
-        The graph.
+    check : GeometryCheck
+        Of the molecule.
     before_A, after_A : (k, n_atoms, 3) array
         Unrefined and refined geometries.
-    check : GeometryCheck or None
-        Of the molecule; made here if None.
     """
-    reasons = (check or GeometryCheck(molecule))(after_A).astype("U40")
+    reasons = check(after_A).astype("U40")
     finite = np.isfinite(before_A).all((1, 2))
     rows = np.flatnonzero((reasons == "") & finite)
-    spoilt = unfamiliar_bonds(molecule, before_A[rows], after_A[rows])
+    spoilt = unfamiliar_bonds(check.molecule, before_A[rows], after_A[rows])
     reasons[rows[spoilt]] = UNFAMILIAR
     return reasons
 
 
 def better_of(
-    molecule: Molecule,
-    before_A: NDArray[np.float64],
-    after_A: NDArray[np.float64],
-    known: Known | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Of each conformer the refined geometry, or the one before where only that is
-    sound.
+    check: GeometryCheck, before_A: Floats, after_A: Floats, known: Known | None = None
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Of each conformer the refined geometry, or the one before if only that is sound.
 
     Parameters
     ----------
-    molecule, before_A, after_A
+    check, before_A, after_A
         As for `refusals`.
     known : Known or None
         What is held.
@@ -127,8 +117,7 @@ def better_of(
     refined : (k,) bool
         Which of them are refined.
     """
-    check = GeometryCheck(molecule)
-    reasons, unrefined = refusals(molecule, before_A, after_A, check), check(before_A)
+    reasons, unrefined = refusals(check, before_A, after_A), check(before_A)
     if known is not None:
         reasons = known.reasons(after_A, reasons)
         unrefined = known.reasons(before_A, unrefined)

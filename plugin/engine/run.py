@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Self, TypeVar
 
 from equidrift._version import __version__
-from equidrift.arguments import check_count
+from equidrift.arguments import check_count, fields_among
 from equidrift.errors import InputTypeError
 from equidrift.protocols import Callback, Model
 
@@ -95,9 +95,8 @@ class RunOptions:
         arguments : mapping
             The `locals()` of the function; other names in it are passed over.
         """
-        names = {one.name for one in fields(cls)} - {"model_options"}
-        own = {name: arguments[name] for name in names}
-        return cls.of(**own, **arguments["model_options"])
+        own = fields_among(cls, arguments)
+        return cls.of(**own, **own.pop("model_options"))
 
 
 def check_counts(**counts: int | None) -> None:

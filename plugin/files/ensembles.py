@@ -24,14 +24,7 @@ from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 
 
 def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write an Ensemble; the suffix picks the format (`equidrift.registry.ENSEMBLE_WRITERS`).
-
-    Raises
-    ------
-    UnknownNameError
-        For a suffix that is not written, with the nearest one. InputError where the
-        path cannot be written.
-    """
+    """Write an Ensemble; suffixes and errors are those of `equidrift.Ensemble.save`."""
     target = check_output(path)
     resolve(ENSEMBLE_WRITERS[suffix_of(path)])(ensemble, target)
 
@@ -49,19 +42,8 @@ def load_all(
 
     Parameters
     ----------
-    path : str or PathLike
-        A .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc
-        file.
-    top : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
-        What tells the bonds, as for `equidrift.load_trajectory`: needed for
-        trajectories, which have none; for .xyz, .extxyz and .traj it takes the place of
-        the graph in the file, or of perception.
-    charge : int, optional
-        Total charge, if bonds are perceived; of a file that tells it, the same.
-    smiles : str, optional
-        The molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
-        charges are its, the bonds the file's. If the two are of different molecules,
-        MoleculeError names the atoms that differ.
+    path, top, charge, smiles
+        As for `equidrift.load`.
     problems : list of str, optional
         If given, broken records are left out and described here; if None, the first one
         raises.
@@ -69,11 +51,8 @@ def load_all(
     Raises
     ------
     InputError
-        If there is no such file, a record cannot be read, or one has no 3D
-        coordinates, or `top` or `smiles` stands beside a file that holds its bonds;
-        MoleculeError where bonds are ambiguous, or the charge is another.
-    UnknownNameError
-        For a suffix that is not read.
+        If a record cannot be read or has no 3D coordinates, and as `equidrift.load`;
+        MoleculeError and UnknownNameError as there.
     """
     path = unpacked(path)
     suffix = path.suffix.lower()
@@ -100,7 +79,9 @@ def load_all(
             path, molecule=molecule, charge=charge, smiles=smiles
         )
     else:
-        yield from _of_charge(_records(path, charge, smiles, problems), charge, problems)
+        records = _whole_records(path, charge, smiles, problems)
+        ensembles = (_grouped(row) for row in in_a_row(records, _one_molecule))
+        yield from _of_charge(ensembles, charge, problems)
 
 
 def _of_charge(
@@ -133,17 +114,6 @@ def _frames(
     read = load_trajectory(path, top, dt_fs=1.0, charge=charge, smiles=smiles)
     ensemble = read.to_ensemble()
     return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
-
-
-def _records(
-    path: str | os.PathLike[str],
-    charge: int | None,
-    smiles: str | None,
-    problems: list[str] | None,
-) -> Iterator[Ensemble]:
-    """The ensembles of a file of molecules."""
-    whole = _whole_records(path, charge, smiles, problems)
-    return (_grouped(records) for records in in_a_row(whole, _one_molecule))
 
 
 def _whole_records(
@@ -221,12 +191,16 @@ def load(
         A .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc
         file.
     top : path, SMILES, Molecule, RDKit Mol or ase.Atoms, optional
-        What tells the bonds of a file that has none.
+        What tells the bonds, as for `equidrift.load_trajectory`: needed for
+        trajectories, which have none. For .xyz, .extxyz and .traj it replaces the graph
+        in the file, or the perception of bonds.
     charge : int, optional
-        Total charge in e, if bonds are perceived; of a file that tells it, the same.
+        Total charge in e, needed if bonds are perceived. If the file tells the charge,
+        it must be this one.
     smiles : str, optional
         The molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
-        charges are its, the bonds the file's.
+        charges are taken from it, the bonds from the file. If the two are of different
+        molecules, MoleculeError names the atoms that differ.
 
     Returns
     -------
@@ -246,11 +220,9 @@ def load(
     Examples
     --------
     >>> import equidrift, tempfile
-    >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ensemble.save(f"{folder}/a.sdf")
-    ...     read = equidrift.load(f"{folder}/a.sdf")
-    >>> len(read)
+    ...     equidrift.sample("CCO", 2, model="etkdg").save(f"{folder}/a.sdf")
+    ...     len(equidrift.load(f"{folder}/a.sdf"))
     2
     """
     ensembles = load_all(path, top=top, charge=charge, smiles=smiles)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from equidrift.files.plain import plain
+from equidrift.records import Ensemble
+
+Pieces = Sequence[tuple[Ensemble, int]]  # each with the index of its first sample
+Position = tuple[int, int]  # (molecules done, samples done of the next)
 
 
 def fingerprint(command: Mapping[str, Any]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from equidrift.records import Ensemble
+from equidrift.files.journal import Pieces, Position
 from equidrift.registry import host_function
 
 
@@ -20,16 +20,11 @@ class StandardOutput:
     def __init__(self) -> None:
         self.summary: dict[str, Any] = {}
 
-    def write(
-        self,
-        ensembles: Sequence[tuple[Ensemble, int]],
-        position: tuple[int, int],
-        summary: Mapping[str, Any],
-    ) -> None:
+    def write(self, pieces: Pieces, position: Position, summary: Mapping[str, Any]) -> None:
         """Print the records."""
         del position, summary
         records = host_function("rdkit", "sdf_records")
-        for ensemble, first in ensembles:
+        for ensemble, first in pieces:
             for text in records(ensemble, first_sample=first):
                 sys.stdout.write(text)
         sys.stdout.flush()

@@ -24,7 +24,7 @@ from equidrift.files.formats import (
     suffix_of,
     topology_path,
 )
-from equidrift.files.journal import fingerprint, synced_size
+from equidrift.files.journal import Pieces, Position, fingerprint, synced_size
 from equidrift.files.npz import load_arrays, load_npz, save_arrays
 from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
@@ -32,7 +32,6 @@ from equidrift.files.topologies import save_topology
 from equidrift.files.unpacked import pack
 from equidrift.joining import joined
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
-from equidrift.records import Ensemble
 from equidrift.registry import ENSEMBLE_WRITERS, resolve
 
 FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
@@ -115,7 +114,7 @@ class StreamWriter:
         return [self.part, self.journal, self.window, *made]
 
     @property
-    def position(self) -> tuple[int, int]:
+    def position(self) -> Position:
         """(molecules done, samples done of the next)."""
         molecules, samples = self.state["position"]
         return molecules, samples
@@ -127,25 +126,20 @@ class StreamWriter:
 
     # Writing -----------------------------------------------------------------------------
 
-    def write(
-        self,
-        ensembles: Sequence[tuple[Ensemble, int]],
-        position: tuple[int, int],
-        summary: Mapping[str, Any],
-    ) -> None:
+    def write(self, pieces: Pieces, position: Position, summary: Mapping[str, Any]) -> None:
         """Add ensembles, each with the index of its first sample; the run has come to
         `position`.
         """
         self._begin()
         size = self.state["size"]
         if self.appended:
-            for ensemble, first in ensembles:
+            for ensemble, first in pieces:
                 resolve(ENSEMBLE_WRITERS[self.inner])(
                     ensemble, self.part, append=True, first_sample=first
                 )
             size = synced_size(self.part)
         else:
-            for ensemble, _ in ensembles:
+            for ensemble, _ in pieces:
                 piece = self._piece(size)
                 resolve(ENSEMBLE_WRITERS[".npz"])(ensemble, piece)
                 synced_size(piece)
@@ -219,7 +213,7 @@ class StreamWriter:
         if not self.appended:
             self.part.mkdir(exist_ok=True)
 
-    def _record(self, position: tuple[int, int], size: int, summary: Mapping[str, Any]) -> None:
+    def _record(self, position: Position, size: int, summary: Mapping[str, Any]) -> None:
         """What is on the disk counts from now on."""
         moment("piece written")
         self._held = None

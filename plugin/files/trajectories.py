@@ -15,7 +15,7 @@ from equidrift.files.formats import ASE_FILES, check_output
 from equidrift.files.npz import load_trajectory_npz
 from equidrift.files.topologies import load_topology
 from equidrift.fragments import largest_of
-from equidrift.records import Molecule, Trajectory
+from equidrift.records import Frames, Molecule, Trajectory
 from equidrift.registry import FRAME_READERS, TRAJECTORY_WRITERS, host_function, resolve
 
 _BOX_TOLERANCE_A = 1e-3
@@ -36,14 +36,8 @@ def check_trajectory_output(path: str | os.PathLike[str]) -> Path:
 def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
     """Write a Trajectory; the suffix picks the format.
 
-    The formats stand in `equidrift.registry.TRAJECTORY_WRITERS`. .xtc rounds to 1e-4 A;
-    .pdb and .xyz readers of others drop the times.
-
-    Raises
-    ------
-    UnknownNameError
-        For a suffix that is not written, with the nearest one. InputError where the
-        path cannot be written.
+    Suffixes and errors are those of `equidrift.Trajectory.save`. .xtc rounds to 1e-4 A;
+    other programs' readers of .pdb and .xyz drop the times.
     """
     target = check_trajectory_output(path)
     resolve(TRAJECTORY_WRITERS[target.suffix.lower()])(trajectory, target)
@@ -121,11 +115,11 @@ def load_trajectory(
         )
     if not file.is_file():
         raise InputError(f"there is no file {str(path)!r}; give a trajectory such as run.xtc")
-    positions_A, time_fs, boxes_A, numbers = resolve(FRAME_READERS[file.suffix.lower()])(file)
+    frames: Frames = resolve(FRAME_READERS[file.suffix.lower()])(file)
     molecule = _molecule_for(file, topology, charge, smiles)
-    check_same_atoms(molecule, positions_A.shape[1], numbers, repr(str(path)))
-    times = _times(time_fs, dt_fs, len(positions_A), file)
-    read = from_frames(molecule, positions_A, times, boxes_A, str(path))[::stride]
+    check_same_atoms(molecule, frames.positions_A.shape[1], frames.numbers, repr(str(path)))
+    frames = frames._replace(time_fs=_times(frames, dt_fs, file))
+    read = from_frames(molecule, frames, str(path))[::stride]
     return largest_of(read) if largest_fragment else read
 
 
@@ -155,10 +149,9 @@ def _first_molecule(file: Path, charge: int | None, smiles: str | None) -> Molec
     return molecule
 
 
-def _times(
-    time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: int, file: Path
-) -> NDArray[np.float64]:
+def _times(frames: Frames, dt_fs: float | None, file: Path) -> NDArray[np.float64]:
     """Times of the frames, from dt_fs if that is given."""
+    time_fs = frames.time_fs
     if dt_fs is not None:
         if (
             isinstance(dt_fs, bool)
@@ -169,7 +162,7 @@ def _times(
                 f"dt_fs must be a time in fs above 0, not {dt_fs!r}; give for example dt_fs=5"
             )
         first = 0.0 if time_fs is None or not np.isfinite(time_fs[:1]).all() else float(time_fs[0])
-        return np.asarray(first + float(dt_fs) * np.arange(n_frames), np.float64)
+        return np.asarray(first + float(dt_fs) * np.arange(len(frames.positions_A)), np.float64)
     if time_fs is None:
         why = "holds no times"
         if file.suffix.lower() == ".dcd":
@@ -184,14 +177,11 @@ def _times(
     return time_fs
 
 
-def from_frames(
-    molecule: Molecule,
-    positions_A: NDArray[np.float64],
-    time_fs: NDArray[np.float64],
-    boxes_A: NDArray[np.float64] | None,
-    source: str,
-) -> Trajectory:
-    """The frames of a file as a Trajectory, unwrapped with each frame's own box."""
+def from_frames(molecule: Molecule, frames: Frames, source: str) -> Trajectory:
+    """Frames that have times as a Trajectory, unwrapped with each frame's own box."""
+    positions_A, time_fs, boxes_A, _ = frames
+    if time_fs is None:
+        raise InputError(f"{source!r} holds no times; give dt_fs, the time between its frames")
     trajectory = Trajectory(molecule, positions_A, time_fs, provenance={"source": source})
     if not len(trajectory):
         raise InputError(f"{source!r} holds no frames")

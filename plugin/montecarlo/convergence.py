@@ -59,12 +59,7 @@ def r_hat(series: ArrayLike, lengths: Sequence[int] = ()) -> float:
 def torsion_r_hat(torsions_rad: ArrayLike, lengths: Sequence[int] = ()) -> Floats:
     """R-hat (m,) of each torsion: the larger of those of its cosine and its sine.
 
-    Parameters
-    ----------
-    torsions_rad : (n_frames, m) array
-        One chain after the other.
-    lengths : sequence of int
-        Frames of each chain; empty for a single chain.
+    Both arguments are those of `equidrift.montecarlo.basins.effective_samples`.
     """
     phi = np.asarray(torsions_rad, np.float64)
     values = [[r_hat(wave(column), lengths) for wave in (np.cos, np.sin)] for column in phi.T]

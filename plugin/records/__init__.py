@@ -16,7 +16,8 @@ from equidrift.molecule import (
     Molecule,
 )
 from equidrift.records.ensemble import Ensemble
-from equidrift.records.moves import Chunk, Proposal
+from equidrift.records.geometries import Geometries
+from equidrift.records.moves import Chunk, Frames, Proposal
 from equidrift.records.trajectory import Trajectory
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "TITLE",
     "Chunk",
     "Ensemble",
+    "Frames",
     "Frozen",
+    "Geometries",
     "Molecule",
     "Proposal",
     "Trajectory",

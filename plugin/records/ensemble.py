@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.frozen import Frozen, Pick, frozen_array, text_columns
-from equidrift.molecule import Molecule
+from equidrift.frozen import Pick, frozen_array, text_columns
+from equidrift.records.geometries import Geometries
 from equidrift.shown import Plotted
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
-    import ase
-    import MDAnalysis
-    import mdtraj
     import pandas
     from rdkit import Chem
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble(Plotted, Frozen):
+class Ensemble(Plotted, Geometries):
     """Conformers of one molecule.
 
     Parameters
@@ -68,8 +64,6 @@ class Ensemble(Plotted, Frozen):
     (1, 9)
     """
 
-    molecule: Molecule
-    positions_A: NDArray[np.float64]
     seeds: NDArray[np.int64] | None = None
     log_prob: NDArray[np.float64] | None = None
     energies_eV: NDArray[np.float64] | None = None
@@ -78,30 +72,16 @@ class Ensemble(Plotted, Frozen):
     provenance: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    _SAVE: ClassVar[str] = "equidrift.files.ensembles:save"
+    _TO_ASE: ClassVar[str] = "equidrift.adapters.ase.atoms:to_atoms"
+
     def __post_init__(self) -> None:
-        fix = object.__setattr__
-        fix(
-            self,
-            "positions_A",
-            frozen_array(
-                self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"
-            ),
-        )
-        n = len(self.positions_A)
-        fix(
-            self,
-            "seeds",
-            frozen_array(
-                np.arange(n) if self.seeds is None else self.seeds, np.int64, (n,), "seeds"
-            ),
-        )
-        fix(
-            self,
-            "valid",
-            frozen_array(
-                np.ones(n, bool) if self.valid is None else self.valid, np.bool_, (n,), "valid"
-            ),
-        )
+        super().__post_init__()
+        fix, n = object.__setattr__, len(self)
+        seeds = np.arange(n) if self.seeds is None else self.seeds
+        fix(self, "seeds", frozen_array(seeds, np.int64, (n,), "seeds"))
+        valid = np.ones(n, bool) if self.valid is None else self.valid
+        fix(self, "valid", frozen_array(valid, np.bool_, (n,), "valid"))
         for label, value in self.named(("log_prob", "energies_eV")).items():
             if value is not None:
                 fix(self, label, frozen_array(value, np.float64, (n,), label))
@@ -112,9 +92,6 @@ class Ensemble(Plotted, Frozen):
         fix(self, "scores", MappingProxyType(scores))
         fix(self, "provenance", MappingProxyType(dict(self.provenance)))
         fix(self, "properties", MappingProxyType(text_columns(self.properties, n)))
-
-    def __len__(self) -> int:
-        return len(self.positions_A)
 
     def __getitem__(self, index: Pick) -> Ensemble:
         """The samples that `index` (int, slice, mask or list) picks, as an Ensemble."""
@@ -156,7 +133,8 @@ class Ensemble(Plotted, Frozen):
         Raises
         ------
         InputError
-            If no conformer has an energy, or for another temperature.
+            If no conformer has an energy; for a temperature that is not above 0 and
+            finite.
 
         Examples
         --------
@@ -182,55 +160,6 @@ class Ensemble(Plotted, Frozen):
         )
         return np.asarray(weights / weights.sum())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file; the suffix picks the format.
-
-        Parameters
-        ----------
-        path : str or PathLike
-            The file, of a suffix in `equidrift.registry.ENSEMBLE_WRITERS`.
-
-        Raises
-        ------
-        UnknownNameError
-            For another suffix, with the nearest one.
-        InputError
-            If the path cannot be written.
-
-        Examples
-        --------
-        >>> import equidrift, tempfile
-        >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     ensemble.save(f"{folder}/ethanol.npz")
-        ...     len(equidrift.load(f"{folder}/ethanol.npz"))
-        2
-        """
-        from equidrift.files.ensembles import save
-
-        save(self, path)
-
-    def to_ase(self) -> list[ase.Atoms]:
-        """One `ase.Atoms` per conformer, in A.
-
-        Returns
-        -------
-        list of ase.Atoms
-            Each has its energy, if it is known, in a SinglePointCalculator, and the
-            molecule in `info`.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
-        >>> [len(atoms) for atoms in ensemble.to_ase()]
-        [9, 9]
-        """
-        from equidrift.registry import resolve
-
-        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(self)
-        return images
-
     def to_rdkit(self) -> Chem.Mol:
         """An RDKit Mol with one conformer per sample, in A.
 
@@ -251,68 +180,6 @@ class Ensemble(Plotted, Frozen):
 
         mol: Chem.Mol = resolve("equidrift.adapters.rdkit.carried:carried_mol")(self)
         return mol
-
-    def to_openmm(self) -> tuple[Any, list[Any]]:
-        """What OpenMM needs to begin from the conformers.
-
-        Returns
-        -------
-        topology : openmm.app.Topology
-            The molecule.
-        positions : list of Quantity
-            (n_atoms, 3) for each conformer.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> topology, positions = equidrift.sample("CCO", 2, model="etkdg").to_openmm()
-        >>> topology.getNumAtoms(), len(positions)
-        (9, 2)
-        """
-        from equidrift.registry import resolve
-
-        topology: tuple[Any, list[Any]] = resolve("equidrift.adapters.openmm.topology:to_openmm")(
-            self
-        )
-        return topology
-
-    def to_mdanalysis(self) -> MDAnalysis.Universe:
-        """A Universe whose frames are the conformers.
-
-        Returns
-        -------
-        MDAnalysis.Universe
-            Positions in A, with bonds, elements and charges.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> universe = equidrift.sample("CCO", 2, model="etkdg").to_mdanalysis()
-        >>> len(universe.atoms), len(universe.trajectory)
-        (9, 2)
-        """
-        from equidrift.registry import resolve
-
-        return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
-
-    def to_mdtraj(self) -> mdtraj.Trajectory:
-        """An MDTraj trajectory whose frames are the conformers.
-
-        Returns
-        -------
-        mdtraj.Trajectory
-            Positions in nm, as everywhere in MDTraj.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
-        >>> ensemble.to_mdtraj().n_frames  # doctest: +SKIP
-        2
-        """
-        from equidrift.registry import resolve
-
-        return resolve("equidrift.adapters.mdtraj.trajectory:to_mdtraj")(self)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A table as RDKit's PandasTools make it, one row per conformer.

@@ -1,19 +1,39 @@
-"""What is handed on before it is an Ensemble or a Trajectory: proposals and chunks."""
+"""What is handed on before it is an Ensemble or a Trajectory: frames of files, proposals,
+chunks.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.frozen import Frozen
 
-if TYPE_CHECKING:
-    pass
+
+class Frames(NamedTuple):
+    """Frames as a file or a host holds them, before there is a molecule to them.
+
+    Parameters
+    ----------
+    positions_A : (n_frames, n_atoms, 3) array
+        Coordinates in A.
+    time_fs : (n_frames,) array or None
+        Times in fs, None if there are none that can be believed.
+    boxes_A : (n_frames, 3, 3) array or None
+        The cell's vectors in A as rows, None without a box.
+    numbers : (n_atoms,) array or None
+        Atomic numbers, None if they are not told.
+    """
+
+    positions_A: NDArray[np.float64]
+    time_fs: NDArray[np.float64] | None
+    boxes_A: NDArray[np.float64] | None = None
+    numbers: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.frozen import Frozen, Pick, frozen_array
-from equidrift.molecule import Molecule
+from equidrift.frozen import Pick, frozen_array
 from equidrift.records.ensemble import Ensemble
+from equidrift.records.geometries import Geometries
 from equidrift.shown import Viewed
-
-if TYPE_CHECKING:
-    import ase
-    import MDAnalysis
-    import mdtraj
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory(Viewed, Frozen):
+class Trajectory(Viewed, Geometries):
     """Frames of one molecule.
 
     Parameters
     ----------
     molecule : Molecule
-        Their graph.
+        Graph of the frames' atoms, in their order.
     positions_A : (n_frames, n_atoms, 3) array_like
-        Coordinates in A.
+        Coordinates in A; `load_trajectory` makes the molecule whole and undoes its
+        jumps across the box.
     time_fs : (n_frames,) array_like
         Times in fs.
     box_A : (3, 3) or (n_frames, 3, 3) array_like, optional
@@ -44,7 +39,8 @@ class Trajectory(Viewed, Frozen):
     Raises
     ------
     InputError
-        If shapes do not fit each other or the molecule.
+        If the positions do not fit the molecule, or times and boxes the number of
+        frames.
 
     Examples
     --------
@@ -55,34 +51,22 @@ class Trajectory(Viewed, Frozen):
     5.0
     """
 
-    molecule: Molecule
-    positions_A: NDArray[np.float64]
     time_fs: NDArray[np.float64]
     box_A: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    _SAVE: ClassVar[str] = "equidrift.files.trajectories:save_trajectory"
+    _TO_ASE: ClassVar[str] = "equidrift.adapters.ase.frames:trajectory_to_atoms"
+
     def __post_init__(self) -> None:
-        fix = object.__setattr__
-        fix(
-            self,
-            "positions_A",
-            frozen_array(
-                self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"
-            ),
-        )
-        fix(
-            self,
-            "time_fs",
-            frozen_array(self.time_fs, np.float64, (len(self.positions_A),), "time_fs"),
-        )
+        super().__post_init__()
+        fix, n = object.__setattr__, len(self)
+        fix(self, "time_fs", frozen_array(self.time_fs, np.float64, (n,), "time_fs"))
         if self.box_A is not None:
             one = np.ndim(self.box_A) == 2
-            shape = (3, 3) if one else (len(self.positions_A), 3, 3)
+            shape = (3, 3) if one else (n, 3, 3)
             fix(self, "box_A", frozen_array(self.box_A, np.float64, shape, "box_A"))
         fix(self, "provenance", MappingProxyType(dict(self.provenance)))
-
-    def __len__(self) -> int:
-        return len(self.positions_A)
 
     def __getitem__(self, index: Pick) -> Trajectory:
         """The frames that `index` (int, slice, mask or list) picks, as a Trajectory."""
@@ -132,117 +116,3 @@ class Trajectory(Viewed, Frozen):
         2
         """
         return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file; the suffix picks the format.
-
-        Parameters
-        ----------
-        path : str or PathLike
-            The file, of a suffix in `equidrift.registry.TRAJECTORY_WRITERS`.
-
-        Raises
-        ------
-        UnknownNameError
-            For another suffix, with the nearest one.
-        InputError
-            If the path cannot be written.
-
-        Examples
-        --------
-        >>> import equidrift, tempfile
-        >>> water = equidrift.Molecule.from_smiles("O")
-        >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     equidrift.Trajectory(water, frames, [0.0, 5.0]).save(f"{folder}/water.npz")
-        ...     len(equidrift.load_trajectory(f"{folder}/water.npz"))
-        2
-        """
-        from equidrift.files.trajectories import save_trajectory
-
-        save_trajectory(self, path)
-
-    def to_ase(self) -> list[ase.Atoms]:
-        """One `ase.Atoms` per frame, in A.
-
-        Returns
-        -------
-        list of ase.Atoms
-            With the time in `info["time_fs"]`, and the box.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> water = equidrift.Molecule.from_smiles("O")
-        >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
-        >>> images = equidrift.Trajectory(water, frames, [0.0, 5.0]).to_ase()
-        >>> [atoms.info["time_fs"] for atoms in images]
-        [0.0, 5.0]
-        """
-        from equidrift.registry import resolve
-
-        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.frames:trajectory_to_atoms")(self)
-        return images
-
-    def to_openmm(self) -> tuple[Any, list[Any]]:
-        """What OpenMM needs to begin from the frames.
-
-        Returns
-        -------
-        topology : openmm.app.Topology
-            The molecule.
-        positions : list of Quantity
-            (n_atoms, 3) for each frame.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> water = equidrift.Molecule.from_smiles("O")
-        >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
-        >>> topology, positions = equidrift.Trajectory(water, frames, [0.0, 5.0]).to_openmm()
-        >>> topology.getNumAtoms(), len(positions)
-        (3, 2)
-        """
-        return self.to_ensemble().to_openmm()
-
-    def to_mdanalysis(self) -> MDAnalysis.Universe:
-        """A Universe whose frames, times and box are the trajectory's.
-
-        Returns
-        -------
-        MDAnalysis.Universe
-            Positions in A, times in ps as everywhere in MDAnalysis.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> water = equidrift.Molecule.from_smiles("O")
-        >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
-        >>> universe = equidrift.Trajectory(water, frames, [0.0, 5.0]).to_mdanalysis()
-        >>> len(universe.trajectory)
-        2
-        """
-        from equidrift.registry import resolve
-
-        return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
-
-    def to_mdtraj(self) -> mdtraj.Trajectory:
-        """An MDTraj trajectory with the same frames, times and box.
-
-        Returns
-        -------
-        mdtraj.Trajectory
-            Positions in nm, times in ps, as everywhere in MDTraj.
-
-        Examples
-        --------
-        >>> import equidrift
-        >>> water = equidrift.Molecule.from_smiles("O")
-        >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
-        >>> trajectory = equidrift.Trajectory(water, frames, [0.0, 5.0])
-        >>> trajectory.to_mdtraj().n_frames  # doctest: +SKIP
-        2
-        """
-        from equidrift.registry import resolve
-
-        return resolve("equidrift.adapters.mdtraj.trajectory:to_mdtraj")(self)

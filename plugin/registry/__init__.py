@@ -180,7 +180,7 @@ def _made(
     name: str,
     what: str,
     table: Mapping[str, str],
-    trained: Mapping[str, tuple[str, str]],
+    trained: Mapping[str, str],
     options: dict[str, Any],
 ) -> object:
     """What a table has under a name, or what a trained one's path makes."""
@@ -191,15 +191,14 @@ def _made(
     return resolve(table[name])(**options)
 
 
-def _trained(path: str, table: Mapping[str, tuple[str, str]], options: dict[str, Any]) -> Model:
+def _trained(path: str, table: Mapping[str, str], options: dict[str, Any]) -> Model:
     task = read_card(find(path)).get("task")
     if task is None or task not in table:
         raise WeightsError(
             f"{path} is a model for task {task!r}; here one for "
             f"{' or '.join(map(repr, table))} is expected"
         )
-    factory, argument = table[task]
-    made: Model = resolve(factory)(**{argument: path}, **options)
+    made: Model = resolve(table[task])(weights=path, **options)
     made.name = Path(path).name  # what is made with a user's own weights says so
     return made
 

@@ -56,24 +56,24 @@ STORED_PROPOSERS = {
     "rigid-local": "equidrift.models.rigid.proposer:LocalRigidProposer",
 }
 
-# Trained models: task in the card -> ("module:factory", its argument that takes the path)
+# Trained models: task in the card -> "module:factory", whose `weights` is the path
 TRAINED_MODELS = {
-    "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
-    "refine": ("equidrift.engine.chains:default", "refiner"),
-    "distance": ("equidrift.models.conformers.distance.sampler:load_se3_distance", "weights"),
-    "energy": ("equidrift.engine.chains:default", "refiner"),
+    "generate": "equidrift.models.conformers.sampler:load_conformer",
+    "refine": "equidrift.engine.chains:with_refiner",
+    "distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
+    "energy": "equidrift.engine.chains:with_refiner",
 }
 TRAINED_REFINERS = {
-    "refine": ("equidrift.models.conformers.sampler:load_refiner", "weights"),
-    "energy": ("equidrift.models.conformers.energy.sampler:load_energy", "weights"),
+    "refine": "equidrift.models.conformers.sampler:load_refiner",
+    "energy": "equidrift.models.conformers.energy.sampler:load_energy",
 }
 TRAINED_MOLECULE_MODELS = {
-    "joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
-    "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),
+    "joint": "equidrift.models.molecules.joint.sampler:load_joint",
+    "molecules-latent": "equidrift.models.molecules.latent.sampler:load_latent",
 }
 TRAINED_TRAJECTORY_MODELS = {
-    "trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights"),
-    "leap": ("equidrift.models.trajectories.sampler:load_leap", "weights"),
+    "trajectory": "equidrift.models.trajectories.sampler:load_trajectory_model",
+    "leap": "equidrift.models.trajectories.sampler:load_leap",
 }
 
 # function(molecule, positions_A) -> (positions_A, energies_eV)

@@ -24,6 +24,7 @@ SAWTOOTH_VARIANCE = 0.07965
 PAIRS_PER_BATCH = 1_000_000  # pairs of points of the samples in one call, on a CPU
 SYSTEMS_1D = ("se", "matern52", "weakly-periodic", "sawtooth", "mixture")
 SYSTEMS_2D = ("2d-se", "2d-curl-free", "2d-div-free")
+GAUSSIAN = ("se", "matern52", "weakly-periodic", *SYSTEMS_2D)  # those that `true_kernel` knows
 RADIUS, NOISE_2D = 10.0, 0.02
 
 
@@ -38,9 +39,7 @@ def true_kernel(system: str) -> Kernel:
         return make_kernel(system, length=0.25, noise=NOISE)
     if system in SYSTEMS_2D:
         return make_kernel(system[3:], 2, length=math.sqrt(5.0), noise=NOISE_2D)
-    raise UnknownNameError(
-        "Gaussian system", system, ("se", "matern52", "weakly-periodic", *SYSTEMS_2D)
-    )
+    raise UnknownNameError("Gaussian system", system, GAUSSIAN)
 
 
 def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:

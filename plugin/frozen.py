@@ -132,7 +132,7 @@ def text_columns(properties: object, n: int) -> dict[str, tuple[str, ...]]:
     for name, texts in properties.items():
         if isinstance(texts, str) or len(texts) != n:
             raise InputError(
-                f"properties[{name!r}] must hold {n} texts, one a sample, not {texts!r:.40}"
+                f"properties[{name!r}] must hold {n} texts, one per sample, not {texts!r:.40}"
             )
         what = f"properties[{check_text(name, 'a name in properties', MAX_NAME)!r}]"
         columns[name] = tuple(check_text(str(text), what, MAX_VALUE, lines=True) for text in texts)

@@ -206,7 +206,7 @@ class _Child:
         self.close()
 
     def close(self) -> None:
-        """Let it end by itself: it stops where there are no more requests."""
+        """Let it end by itself: it stops if there are no more requests."""
         for stream in (self.requests, self.answers, self.log):
             with contextlib.suppress(OSError):  # unsent bytes to a child that is gone
                 stream.close()

@@ -68,9 +68,9 @@ class Molecule(Tabled, Frozen):
         0 (positive = 0).
     stereo_groups : (k, 3) array of int
         Rows `(centre, group, both)` of centres (for an axis of `axial`, one of its two
-        ends) whose hand holds only relative to the others of their group: of the group
-        both forms are meant (both = 1, a racemate, `|&1:...|`) or one that is not known
-        (both = 0, `|o1:...|`).
+        ends) whose chirality holds only relative to the others of their group: of the
+        group both forms are meant (both = 1, a racemate, `|&1:...|`) or one that is not
+        known (both = 0, `|o1:...|`).
     atom_names, residue_names, residue_ids : sequence, optional
         One entry per atom.
     chain_ids, insertion_codes : sequence of str, optional

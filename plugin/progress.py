@@ -1,4 +1,4 @@
-"""Progress bars: rate and time left, on stderr, only where somebody watches."""
+"""Progress bars: rate and time left, on stderr, only if somebody watches."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def conformer_bar(
     total: int | None, *, shown: bool, done: int = 0, label: str = "conformers"
 ) -> Iterator[Report | None]:
     """A bar over conformers, or what `label` says; yields the engine's callback, None
-    where nothing is shown.
+    if nothing is shown.
     """
     if not shown:
         yield None
@@ -98,7 +98,7 @@ def frame_bar(
     total: int, *, shown: bool, done: int = 0
 ) -> Iterator[Callable[[Drawn], None] | None]:
     """A bar over frames; yields a function that takes each `equidrift.records.Chunk`,
-    None where nothing is shown.
+    None if nothing is shown.
     """
     with conformer_bar(total, shown=shown, done=done, label="frames") as report:
 
@@ -134,7 +134,7 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
 @contextmanager
 def phase_bar(*, shown: bool) -> Iterator[Report | None]:
     """A bar over the cycles of a simulation, one bar for each phase; yields the callback, None
-    where nothing is shown.
+    if nothing is shown.
     """
     if not shown:
         yield None

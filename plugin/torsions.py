@@ -234,7 +234,7 @@ class TorsionTree:
         return x
 
     def check_defined(self, positions_A: ArrayLike) -> None:
-        """Raise `InputError` where three atoms of a torsion lie on one line, so that
+        """Raise `InputError` if three atoms of a torsion lie on one line, so that
         its angle means nothing.
         """
         x = self._checked(positions_A)

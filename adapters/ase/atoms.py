@@ -323,7 +323,7 @@ def from_arrays(
     cell: Any = None,
     molecule: Molecule | None = None,
 ) -> Atoms:
-    """One `ase.Atoms` of bare arrays: with the graph if there is one, periodic where
+    """One `ase.Atoms` of bare arrays: with the graph if there is one, periodic if
     there is a cell (3 lengths in A, 3 angles).
     """
     if molecule is not None:

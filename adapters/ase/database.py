@@ -55,7 +55,7 @@ def write_rows(
     Notes
     -----
     Each row has the pairs `smiles`, `name`, `model`, `sample`, `valid`, `net_charge`,
-    `log_prob`, and each score under its own name, where they are known, finite, and such
+    `log_prob`, and each score under its own name, if they are known, finite, and such
     as ASE takes: it refuses texts that look like numbers. `read_rows` brings all back,
     those that are left out of the pairs too.
 

@@ -55,7 +55,7 @@ class DiffusionDynamics(MolecularDynamics):
         Trajectory, or list of `ase.Atoms` one timestep apart, the last of them the
         present: the atoms are put there.
     frames : int, optional
-        Made by velocity Verlet before the model goes on from them, or more where it
+        Made by velocity Verlet before the model goes on from them, or more if it
         needs more; velocities come from them.
     seed : int, optional
         Of the draws.

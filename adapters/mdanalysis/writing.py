@@ -36,7 +36,7 @@ def write_trajectory(
     path : path
         The trajectory; these formats hold no graph.
     topology : path, optional
-        Where given, a .pdb file of the first frame, with which the trajectory can be
+        If given, a .pdb file of the first frame, with which the trajectory can be
         read.
 
     Raises

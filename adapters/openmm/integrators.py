@@ -47,7 +47,7 @@ REFUSED = {
     "DummyIntegrator": "it does nothing; leave out the dynamics with md_steps=0",
 }
 USUAL_SPACING_FS = 10.0
-# Global variables of accelerated MD: they tell it apart where its class was lost, as in
+# Global variables of accelerated MD: they tell it apart if its class was lost, as in
 # a System read from XML
 _BOOST_VARIABLES = ("EGroup", "ETotal", "alphaGroup", "alphaTotal")
 _WAY_OUT = "use LangevinMiddleIntegrator, or leave out the dynamics with md_steps=0"

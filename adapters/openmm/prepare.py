@@ -142,7 +142,7 @@ def _check_positions(
 
 
 def closest_pair(positions_A: NDArray[np.float64], below_A: float) -> tuple[int, int, float] | None:
-    """The closest two atoms, (i, j, distance) with i < j, where they are closer than
+    """The closest two atoms, (i, j, distance) with i < j, if they are closer than
     `below_A`, else None.
 
     A sweep along x: in this order only atoms a few places apart can be close, so memory

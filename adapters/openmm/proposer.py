@@ -242,7 +242,7 @@ class TrajectoryProposer:
         raise NoValidSamplesError(
             f"{len(passed)} of {n} proposals passed the checks in "
             f"{self.settings.max_attempts} rounds; propose fewer frames, or raise "
-            "max_rise_eV where model and System are different potentials.",
+            "max_rise_eV if model and System are different potentials.",
             reasons,
         )
 

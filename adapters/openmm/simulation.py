@@ -315,7 +315,7 @@ def simulation_with(
 def replica_exchange(
     simulation: app.Simulation, temperatures_K: Sequence[float], steps: int
 ) -> Callable[[], NDArray[np.float64]]:
-    """OpenMM's replica exchange: each call runs an iteration of `steps` steps a replica
+    """OpenMM's replica exchange: each call runs an iteration of `steps` steps per replica
     and gives positions_A of the coldest state.
     """
     states: list[dict[str, Any]] = [

@@ -277,5 +277,5 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
         raise InputError(
             f"particle {k} of the System weighs {masses[k]:.3f} amu, but atom {k} of {molecule!r} "
             f"is {molecule.symbols[k]} ({wanted[k]:.3f} amu); give the System the molecule's atoms "
-            "in their order"
+            "in its order"
         )

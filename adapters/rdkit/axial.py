@@ -19,7 +19,7 @@ _DIRECTED = (Chem.BondDir.ENDUPRIGHT, Chem.BondDir.ENDDOWNRIGHT)
 
 
 def axial_rows(mol: Chem.Mol) -> list[tuple[int, int, int, int, int]]:
-    """(a, i, j, b, positive) of each bond that is an axis with a hand.
+    """(a, i, j, b, positive) of each bond that is a chiral axis.
 
     RDKit's sense: along the bond, from the neighbour of lowest index to the neighbour
     of lowest index at the other end, clockwise is a positive dihedral.

@@ -3,7 +3,7 @@ its conformers, and back.
 
 A conformer has `seed` (text, for it is wider than RDKit's integers), `energy_eV`,
 `log_prob`, `valid`, each score by its name, and the user's own properties as text. The
-Mol has the user's properties that all conformers share. Where a user's property has the
+Mol has the user's properties that all conformers share. If a user's property has the
 name of one of these, `input_` comes before it, as in SDF files. Of the provenance
 nothing comes back: a Mol that was changed by its user says "given".
 """

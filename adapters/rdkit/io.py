@@ -45,7 +45,7 @@ class Record:
 
     index counts from 0; title is the name in the file, else the SMILES; molecule, with
     its name and properties, is None if `error` says what is wrong with the entry;
-    positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None where
+    positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None if
     it has none in 3D; own: what `equidrift` wrote of this conformer, by field.
     """
 
@@ -132,7 +132,7 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def _smiles_entries(file: Path, charge: int | None) -> Iterator[Entry]:
-    """A line a molecule: SMILES, then a title.
+    """One line per molecule: SMILES, then a title.
 
     Blank lines, lines that begin with '#' and a head line 'smiles ...' are skipped.
     """
@@ -265,7 +265,7 @@ def _block_problem(block: str) -> str:
 
 
 def _mol_of(ensemble: Ensemble) -> Chem.Mol:
-    """The Mol with all conformers, or `InputError` where one is not finite."""
+    """The Mol with all conformers, or `InputError` if one is not finite."""
     if not np.isfinite(ensemble.positions_A).all():
         raise InputError(
             "the ensemble holds NaN positions; keep the valid samples: ensemble[ensemble.valid]"

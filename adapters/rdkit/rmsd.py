@@ -14,8 +14,8 @@ from equidrift.records import Molecule
 
 
 def heavy_copy(molecule: Molecule, positions_A: NDArray[np.float64]) -> Chem.Mol:
-    """The RDKit Mol without its hydrogens, with one conformer a block of positions_A
-    (k, n_atoms, 3).
+    """The RDKit Mol without its hydrogens, with one conformer per block of
+    positions_A (k, n_atoms, 3).
     """
     mol = to_mol(molecule, positions_A)
     with rdBase.BlockLogs():

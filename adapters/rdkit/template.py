@@ -1,5 +1,5 @@
 """Bond orders and charges of a geometry by a SMILES: the bonds are the file's, their
-orders the SMILES', and where the two are of different molecules the atoms are named.
+orders the SMILES', and if the two are of different molecules the atoms are named.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def _unsanitised(molecule: Molecule) -> Chem.Mol:
 
 
 def kekulised(molecule: Molecule) -> Molecule:
-    """The molecule with aromatic bonds as single and double ones; the same object where
+    """The molecule with aromatic bonds as single and double ones; the same object if
     it has none.
 
     Raises

@@ -5,7 +5,7 @@ systems to learn from, positions 1000 steps (frame 40) from positions, velocitie
 charges at frame 30. Every trunk is trained here, from the same seed and for the same CPU
 time. `MSE` is over 2000 unseen systems (the quick form: 500). `ms` is CPU time of a call
 on 100 systems with its gradient; `equivariance_error` the root mean square change of an
-answer where its question is turned, relative to the displacement.
+answer if its question is turned, relative to the displacement.
 
 Products of spherical features: `ms` of 2000 pairs with 8 channels against the degree L,
 and the couplings that a product has weights for.

@@ -4,7 +4,7 @@ references (GeoDiff's protocol, arXiv:2203.02923).
 2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the
 validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
 when it relaxes the samples, and speed measured in the same run. System A stands against
-annealed Langevin at equal numbers of calls. Where the data folder holds
+annealed Langevin at equal numbers of calls. If the data folder holds
 `gfn2_conformers/zinc_val.npz`, or else the working folder `runs/zinc_val.npz`
 (drug-size references of `tools/make_gfn2_references.py`), a second part of the table is
 measured on it: every stage of the default taken away, and alone.

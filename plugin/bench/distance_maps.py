@@ -3,7 +3,7 @@ corrector k, the solver, the number of steps and the size of the molecule do to 
 (arXiv:2403.01430), with one network.
 
 Validation molecules, 2K samples for K GFN2-xTB references (GeoDiff's protocol,
-arXiv:2203.02923). Samples are those of the model alone: mirrored where the stereo asks
+arXiv:2203.02923). Samples are those of the model alone: mirrored if the stereo asks
 for it, drawn again while a stereocentre is wrong, otherwise as they come; `valid` is
 the share that passes the checks of bonds, clashes and stereo. Small molecules have at
 most `SMALL` heavy atoms, large ones more.
@@ -69,7 +69,7 @@ def chosen(path: Path, each: int) -> list[System]:
     """`each` small and as many large molecules, evenly from the file, with their first
     references.
 
-    Raises `InputError` where there are fewer.
+    Raises `InputError` if there are fewer.
     """
     every = references(path, None)
     sizes = np.array([np.count_nonzero(molecule.numbers > 1) for molecule, _ in every])

@@ -9,7 +9,7 @@ the difference of two joints. Rows by method: no suffix is the shipped default,
 of the fitted limit (2D), `-32` what was fitted to 32 functions.
 
 Every row has its number of functions `n`, the standard error `loglik_se`, and
-`knows_generator`: 1 where the method is, or was fitted within, the family of processes
+`knows_generator`: 1 if the method is, or was fitted within, the family of processes
 that the functions were drawn from, so that it shows what the simulator's own law reaches
 and not what can be learned. Rows of networks hold `optimum`, the log-likelihood of the
 generating GP on the same functions, and `below_optimum` with the standard error of the

@@ -28,7 +28,7 @@ System = tuple[Molecule, NDArray[np.float64]]
 def data_folder() -> Path:
     """The folder of the benchmark data.
 
-    Raises `InputError` where EQUIDRIFT_DATA does not name it.
+    Raises `InputError` if EQUIDRIFT_DATA does not name it.
     """
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():

@@ -80,7 +80,7 @@ def embedded(system: Raw | None) -> Raw | None:
 
 @lru_cache(maxsize=2)
 def cached_model(name: str) -> MoleculeModel:
-    """The model of that name, loaded once a process."""
+    """The model of that name, loaded once per process."""
     model: MoleculeModel = make_molecule_model(name)
     return model
 

@@ -240,7 +240,7 @@ def shipped(name: str, say: Progress) -> MoleculeModel | None:
 
 def training_minutes(name: str) -> float:
     """Minutes of training that the cards of a model and of its autoencoders tell; 0
-    where they tell none.
+    if they tell none.
     """
     total = 0.0
     for part in PARTS[name]:

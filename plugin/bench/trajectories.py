@@ -129,7 +129,7 @@ def nbody_values(name: str, data: nbody.NBody, samples: int) -> dict[str, float]
 
 
 def _spread(made: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
-    """CRPS, and the coverage of pair distances where there are samples enough."""
+    """CRPS, and the coverage of pair distances if there are samples enough."""
     values = {"CRPS": energy_score(made, truth)}
     if len(made) == DRAWS:
         found = covered(distances(made), distances(truth))

@@ -85,7 +85,7 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
 
 
 def window_values(how: Method, part: Dynamics, chosen: Array) -> dict[str, list[float]]:
-    """ADE, FDE and CRPS of each window (k, t, n, 3), means over samples; coverage, where
+    """ADE, FDE and CRPS of each window (k, t, n, 3), means over samples; coverage, if
     there are samples enough; CPU seconds of a sample.
     """
     given = np.arange(FRAMES) < GIVEN
@@ -105,7 +105,7 @@ def window_values(how: Method, part: Dynamics, chosen: Array) -> dict[str, list[
 
 
 def spread_values(part: Dynamics, made: Array, truth: Array) -> dict[str, float]:
-    """CRPS, and the whole calibration where there are samples enough."""
+    """CRPS, and the whole calibration if there are samples enough."""
     if len(made) == DRAWS:
         return calibration(part.molecule, made, truth)
     return {"CRPS": energy_score(made, truth)}

@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
-    """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where
+    """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none if
     the files are missing.
     """
     found: dict[str, list[str]] = {}

@@ -41,7 +41,7 @@ def transitions(states: NDArray[np.int64], lag: int) -> Array:
 
 
 def timescale(counts: Array, lag_ps: float) -> float:
-    """The longest implied timescale in ps of counts; NaN where only one well is seen, or
+    """The longest implied timescale in ps of counts; NaN if only one well is seen, or
     none is remembered.
     """
     seen = counts.sum(1) > 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FLAT_SINE = 0.1  # of a dihedral: within 6 degrees of a plane neither hand is told
+FLAT_SINE = 0.1  # of a dihedral: within 6 degrees of a plane the chirality is unclear
 
 
 def wrong_axes(positions_A: NDArray[np.float64], axial: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Axes that are not clearly of the right hand.
+    """Axes that do not clearly have the right chirality.
 
     Parameters
     ----------

@@ -217,7 +217,8 @@ def _coordinates(value: object, count: int | None) -> NDArray[np.float64]:
         array = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
         raise InputTypeError(
-            f"the coordinates in fix must be numbers (x, y, z) in A, one row an atom; got {value!r}"
+            f"the coordinates in fix must be numbers (x, y, z) in A, one row per atom; got "
+            f"{value!r}"
         ) from error
     if array.ndim != 2 or array.shape[1] != 3 or (count is not None and len(array) != count):
         raise InputError(

@@ -73,7 +73,8 @@ def _wrong_stereo(molecule: Molecule, where: Mapping[int, NDArray[np.float64]]) 
             [np.linalg.norm(e) for e in edges]
         ):
             wrong.append(
-                f"the stereocentre {centre} has the other hand in the core than in the molecule"
+                f"the stereocentre {centre} has the other chirality in the core than in the "
+                "molecule"
             )
     for a, i, j, b, cis in molecule.double_bonds.tolist():
         ends = _end(molecule, where, a, i, j), _end(molecule, where, b, j, i)

@@ -38,7 +38,7 @@ COVALENT_RADII_A = np.array(
     [float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55)
 )
 
-# Where no reference length of the two elements is known: bond lengths over the sum of covalent
+# If no reference length of the two elements is known: bond lengths over the sum of covalent
 # radii, by bond order.
 _BOND_RANGE = {
     1.0: (0.80, 1.30),
@@ -269,7 +269,7 @@ class GeometryCheck:
         return wrong
 
     def _axial(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Axes of the other hand, or flat."""
+        """Axes of the other chirality, or flat."""
         wrong: NDArray[np.bool_] = np.asarray(wrong_axes(x, self.molecule.axial).any(axis=1))
         return wrong
 

@@ -23,7 +23,7 @@ from equidrift.registry import host_function
 ALIASES = {"dipole_D": "mu_D", "alpha": "alpha_bohr3", "cv": "cv_cal_mol_K"}
 
 
-# (what a target should be, how it follows from others, tolerance), where all of them are given
+# (what a target should be, how it follows from others, tolerance), if all of them are given
 _RELATIONS = (
     ("gap_eV", {"lumo_eV": 1.0, "homo_eV": -1.0}, 0.0, 0.05),
     ("h298_eV", {"u298_eV": 1.0}, 0.02569, 0.005),  # kT at 298.15 K

@@ -31,7 +31,7 @@ UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 
 def check_trajectory(trajectory: object, *, whole: bool = True, spaced: bool = True) -> Trajectory:
-    """The trajectory ready for a model: unwrapped where its box is known, its times on
+    """The trajectory ready for a model: unwrapped if its box is known, its times on
     an even grid.
 
     Parameters
@@ -89,7 +89,7 @@ def check_finite(trajectory: Trajectory) -> None:
         )
     if not np.isfinite(trajectory.time_fs).all():
         raise InputError(
-            "time_fs holds NaN or infinity; give the time of each frame, or dt_fs where the "
+            "time_fs holds NaN or infinity; give the time of each frame, or dt_fs if the "
             "file is read"
         )
 
@@ -119,7 +119,7 @@ def _bonds(
 
 
 def unwrap(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with its molecule whole and without jumps, by nearest images where
+    """The trajectory with its molecule whole and without jumps, by nearest images if
     box_A is known.
 
     Raises
@@ -273,7 +273,7 @@ def even(trajectory: Trajectory) -> Trajectory:
             f"time steps are unequal: {steps[k]:g} fs from frame {k} to {k + 1}, "
             f"{np.median(steps):g} fs usually; give evenly spaced "
             "frames (trajectory[::stride]), fill what is missing by equidrift.interpolate, "
-            "or give dt_fs where the file's times are wrong"
+            "or give dt_fs if the file's times are wrong"
         )
     return trajectory.replace(time_fs=grid)
 
@@ -338,7 +338,7 @@ def check_same_atoms(
             )
         )
         raise MoleculeError(
-            f"{where} has {n_atoms} atoms a frame, but the topology {molecule!r} has "
+            f"{where} has {n_atoms} atoms per frame, but the topology {molecule!r} has "
             f"{molecule.n_atoms}; {hint}"
         )
     if numbers is None:

@@ -11,17 +11,22 @@ import typer
 from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
 from equidrift.registry import BENCHMARKS, resolve
 
+FULL_HELP = (
+    "Run the long form, which the docs quote. Default: a short form of at most ten minutes on two "
+    "cores."
+)
+
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(BENCHMARKS))],
-    full: Annotated[
-        bool, typer.Option("--full", help="The form that the docs quote; takes longer.")
-    ] = False,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"What is measured: {', '.join(BENCHMARKS)}.")
+    ],
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     plot: Plot = None,
     overwrite: Overwrite = False,
     as_json: SummaryAsJson = False,
 ) -> int:
-    """Measure the shipped models beside the baselines."""
+    """Compare the shipped models with baselines: quality and speed in a table."""
     from equidrift.cli.output import print_json
     from equidrift.errors import UnknownNameError
     from equidrift.outputs import claim

@@ -58,9 +58,11 @@ class Finding:
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ] = False,
 ) -> int:
-    """Versions, devices, hosts, entry points and weights, each tried."""
+    """Check the installation: try versions, devices, hosts, entry points and weights."""
     from equidrift.cli.output import print_json, print_table
 
     with _quiet():

@@ -30,24 +30,33 @@ MODEL = model_name("trajectory model", lambda: TRAJECTORY_MODELS)
 MODEL_HELP = (
     "A model that `equidrift models` lists for forecast, or the path of weights you trained."
 )
-FRAMES_HELP = "New frames to make. With --interpolate, new frames between two neighbours."
-INTERPOLATE_HELP = (
-    "Make frames between the given ones. Without --frames, make those that are missing by their "
-    "times."
+FRAMES_HELP = (
+    "New frames to make. With --interpolate: new frames between each two neighbours. Needed unless "
+    "--interpolate or --refine is given."
 )
-REFINE_HELP = "Improve a coarse trajectory: add noise to its frames, and remove it."
+INTERPOLATE_HELP = (
+    "Make frames between the given ones. Without --frames: fill the gaps in the times of TRAJ."
+)
+REFINE_HELP = "Improve a coarse trajectory: add noise to its frames, then remove it by the model."
 LEVEL = number(metavar="SHARE", above=0, most=1)
 LEVEL_HELP = (
-    "With --refine, how much noise is added: near 0, frames hardly change; "
-    "at 1, nothing of them is kept."
+    "With --refine: how much noise is added. Near 0 the frames hardly change; at 1 nothing of them "
+    "is kept."
 )
 BROKEN_HELP = (
-    "If a bond breaks, draw the frames again (redraw), or keep and count them (report). "
+    "What to do with frames in which a bond breaks: draw them again (redraw), or keep and count "
+    "them (report). "
     "Default: redraw; with --refine, report."
 )
 STRIDE_HELP = "Use every Nth frame of TRAJ."
-DT_HELP = "Time between two frames of TRAJ, in fs. Default: what the file says."
-CHARGE_HELP = "Total charge, in units of e, if the file tells no bonds."
+DT_HELP = (
+    "Time between two frames of TRAJ, in fs. Needed for a file that holds no times, such as .xyz. "
+    "Default: what the file says."
+)
+CHARGE_HELP = (
+    "Total charge, in units of e. Needed only for a TRAJ or --top without bonds, such as .xyz. "
+    "Default: what the file says."
+)
 STEPS_HELP = (
     "Calls of the neural network for each window of frames. Default: the model's own number."
 )

@@ -141,7 +141,7 @@ def _described(text: str) -> str:
 
 
 def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
-    """About how long as much plain dynamics takes in MMFF94, 1 fs a step, on one core."""
+    """About how long as much plain dynamics takes in MMFF94, 1 fs per step, on one core."""
     return time_fs / (MD_STEPS_PER_S * (MD_ATOMS / n_atoms) ** 2)
 
 

@@ -26,13 +26,18 @@ GUIDANCE_HELP = (
     "How strongly --target acts. 1 is plain conditioning; larger values hold closer to the target "
     "and make the molecules less diverse. Default: the model's own."
 )
-FORCE_HELP = "Accept a --target outside the range of the training data."
+FORCE_HELP = (
+    "Accept a --target outside the range of the training data. Default: such a target is refused."
+)
 JUDGE = one_of("judge", JUDGES)
 JUDGE_HELP = (
     "What measures the properties of the new molecules: a network, or GFN2-xTB (gfn2, which needs "
-    "the extra xtb). Default: network if there is a --target."
+    "the extra xtb). Default: network with --target, else nothing is measured."
 )
-FRAGMENT_HELP = "Keep the heavy atoms of this .sdf, .mol or .pdb file, at its coordinates."
+FRAGMENT_HELP = (
+    "Build every molecule around the heavy atoms of this .sdf, .mol or .pdb file, held at its "
+    "coordinates."
+)
 STRICT_HELP = (
     "Write all N molecules, or none if fewer are found. Default: write those that are found."
 )

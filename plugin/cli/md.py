@@ -89,25 +89,29 @@ OUTPUT_HELP = (
 )
 TIME_HELP = "Length of the production run of each chain, for example 200ps or 1ns."
 CHAINS_HELP = (
-    "Independent chains, each in a process of its own. Errors and R-hat are over all of them."
+    "Independent chains, each in a process of its own. Errors and R-hat are computed from "
+    "all of them."
 )
 FILES_HELP = "OpenMM force field files for a .pdb input, separated by commas. Default: MMFF94."
 FORCE_FIELD_FILES = Kind("FILES", str)
 CONSTRAINT = Kind(
     "|".join(CONSTRAINTS), one_of("kind of constraint", (*CONSTRAINTS, "None")).parser
 )
-CONSTRAINTS_HELP = "Bonds of fixed length: those of hydrogen (HBonds), or none."
+CONSTRAINTS_HELP = "Which bonds keep their length: those of hydrogen (HBonds), or none."
 PLATFORM_HELP = "OpenMM platform. Default: the fastest for the size of the molecule."
 PROPOSAL = Kind("KIND", one_of("kind of proposals", PROPOSALS).parser)
 PROPOSALS_HELP = (
     "Monte Carlo proposals: torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform or "
-    "none."
+    "none (plain dynamics). `equidrift models` explains each."
 )
-ADAPT_HELP = "Length of the adaptive phase. Default: a tenth of --time, but at least 50ps."
+ADAPT_HELP = (
+    "Length of the adaptive phase, which fits the proposals and is not part of the result. "
+    "Default: a tenth of --time, but at least 50ps."
+)
 INTERVAL_HELP = "Time between frames. Default: one frame after each round."
 THREADS_HELP = (
-    "CPU cores for several chains, and threads of the neural networks. Default: all cores, and "
-    "PyTorch's choice."
+    "CPU cores for the chains, and threads of the neural networks. Default: all cores for the "
+    "chains, PyTorch's choice for the networks."
 )
 TIME = Kind("TIME", positive_time)
 KELVIN, PER_PS = number("K", "T", above=0), number("1/ps", "GAMMA", above=0)

@@ -21,14 +21,19 @@ INNER = ("self", "name", "weights_sha256", "card")
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The options and the card of this model.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="The model whose options and card are shown. Default: list all models.",
+        ),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="All shipped weights too, with what was measured.")
+        bool,
+        typer.Option("--all", help="List the shipped weights too, with their measured quality."),
     ] = False,
     as_json: SummaryAsJson = False,
 ) -> int:
-    """Models that come with the package, one a line; with a NAME, its options and card."""
+    """List the models that come with the package, or explain one of them."""
     from equidrift.cli.output import print_json, print_table
     from equidrift.registry import list_models, third_party_models
     from equidrift.weights import list_cards
@@ -86,7 +91,7 @@ def summary(path: str) -> str:
 def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
     """The options of a model: name -> (default, what it is).
 
-    Where a factory hands on the rest, those of what it makes.
+    If a factory hands on the rest, those of what it makes.
     """
     found: dict[str, tuple[Any, str]] = {}
     for part in _makers(factory):
@@ -196,7 +201,7 @@ def _one(name: str, as_json: bool) -> int:
 
 
 def _option_lines(options: Mapping[str, tuple[Any, str]]) -> list[str]:
-    """A line an option: what --set takes, its default, what it is."""
+    """One line per option: what --set takes, its default, what it is."""
     return [
         f"  --set {key}={'null' if default is None else default}" + (f"  {text}" if text else "")
         for key, (default, text) in options.items()

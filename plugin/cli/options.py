@@ -61,20 +61,26 @@ RELAX_HELP = (
 )
 RELAX = checked(check_relaxation, "|".join(relaxations()))
 RelaxBy = Annotated[str, option(RELAX, RELAX_HELP, panel=GEOMETRY)]
-TOP_HELP = "The bonds of a trajectory: a .pdb, .sdf, .mol or .mol2 file, or a SMILES."
+TOP_HELP = (
+    "The bonds of a trajectory: a .pdb, .sdf, .mol or .mol2 file, or a SMILES, with the atoms in "
+    "the trajectory's order. Needed for .xtc .trr .dcd .h5md and .nc, which hold no bonds."
+)
 Topology = Annotated[str | None, option(Kind("TOP", str), TOP_HELP, "--top", panel=READING)]
 CHARGE_HELP = (
     "Total charge, in units of e, of the molecule in a .pdb file. "
-    "Default: taken from its hydrogens."
+    "Default: what its hydrogens imply."
 )
 Charge = Annotated[int | None, option(CHARGE, CHARGE_HELP, panel=READING)]
-SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
+SMILES_HELP = (
+    "The molecule of a .pdb file as a SMILES: bond orders and charges are taken from it. "
+    "Default: they are perceived from the file."
+)
 Smiles = Annotated[str | None, option(Kind("SMILES", str), SMILES_HELP, "--smiles", panel=READING)]
 LargestFragment = Annotated[
     bool,
     flag("--largest-fragment", "Keep only the largest fragment of a salt or solvate.", READING),
 ]
-PLOT_HELP = "Write a figure of the result, .png, beside what is printed."
+PLOT_HELP = "Also write a figure of the result, a .png file. Default: no figure."
 Plot = Annotated[
     Path | None, option(checked(check_picture, "FILE.png"), PLOT_HELP, "--plot", panel=SHOWN)
 ]

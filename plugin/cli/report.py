@@ -16,15 +16,15 @@ from equidrift.cli.values import Kind, checked, flag, integer, number, option
 from equidrift.files.formats import check_page
 
 RESULTS_HELP = (
-    "What commands have written: conformers or new molecules (.sdf .sdf.gz .mol .pdb .xyz .extxyz "
-    ".traj .npz), trajectories (.xtc .dcd .h5md .npz), runs of md (their trajectory, or run.xtc "
-    "for all of run.1.xtc, run.2.xtc, ...), folders of these, folders of a training, and summaries "
-    "that a command printed by --json, which tell failed entries and rejections."
+    "Files that commands have written, or folders of them. Conformers and new molecules: .sdf "
+    ".sdf.gz .mol .pdb .xyz .extxyz .traj .npz. Trajectories: .xtc .dcd .h5md .npz. Runs of md: "
+    "their trajectory, or run.xtc for all of run.1.xtc, run.2.xtc, ... Trainings: their folder. "
+    "Summaries that --json printed: they add failed entries and rejections."
 )
-OUTPUT_HELP = "The page to write, .html. It needs no network, and can be mailed."
+OUTPUT_HELP = "The page to write, a .html file. It works without a network, and can be mailed."
 DETAILS_HELP = (
-    "Molecules of a library that get figures of their own: energies, RMSD, torsions. "
-    "Default: the first 12."
+    "How many molecules of a library, counted from the first, get figures of their own: energies, "
+    "RMSD, torsions."
 )
 
 
@@ -34,16 +34,20 @@ class Request:
 
     results: Annotated[list[str], typer.Argument(metavar="RESULT...", help=RESULTS_HELP)]
     output: Annotated[Path, option(checked(check_page, "FILE"), OUTPUT_HELP, "-o", "--output")]
-    title: Annotated[str | None, option(Kind("TEXT", str), "Title of the page.", panel=SHOWN)] = (
-        None
-    )
+    title: Annotated[
+        str | None,
+        option(
+            Kind("TEXT", str), "Title of the page. Default: the names of the results.", panel=SHOWN
+        ),
+    ] = None
     details: Annotated[int, option(integer(0), DETAILS_HELP, panel=SHOWN)] = 12
     top: Topology = None
     dt: Annotated[
         float | None,
         option(
             number("fs", "DT", above=0),
-            "Time between frames in fs, for a trajectory that does not tell it.",
+            "Time between frames in fs, for a trajectory that holds no times. "
+            "Default: what the file says.",
             panel=READING,
         ),
     ] = None

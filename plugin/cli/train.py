@@ -16,15 +16,21 @@ from equidrift.registry import TRAININGS
 
 FAMILY = one_of("family", TRAININGS)
 FAMILY_HELP = f"What is trained: {', '.join(TRAININGS)}."
-CONFIG_HELP = "The training config. With --template: the model to print a config for."
+CONFIG_HELP = (
+    "The training config, which names the data. With --template: which of the family's models to "
+    "print a config for, such as leap. Default: the usual one."
+)
 OUTPUT_HELP = "Folder for the trained model. Default: runs/NAME for a config NAME.yaml."
 BUDGET_HELP = (
-    "Training time with its unit, such as 90s, 25m or 2h. The earlier parts of a resumed run "
-    "count. Default: as many steps as the config says."
+    "Longest training time, with its unit: 90s, 25m or 2h. With --resume, the time of the earlier "
+    "runs counts too. Default: no limit, all steps of the config."
 )
-TEMPLATE_HELP = "Print a config with all fields and their defaults, and stop."
-OVERWRITE_HELP = "Start again, and replace the model and the checkpoint in FOLDER."
-RESUME_HELP = "Continue from the last checkpoint in FOLDER."
+TEMPLATE_HELP = "Print a config with every field and its default, and stop."
+OVERWRITE_HELP = (
+    "Train from the start, and replace the model and the checkpoint in FOLDER. "
+    "Default: refuse a FOLDER that holds them."
+)
+RESUME_HELP = "Continue an interrupted training from the last checkpoint in FOLDER."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,8 @@ class Request:
 def command(request: Request) -> int:
     """Train a model on your own data.
 
-    Begin with a config: equidrift train FAMILY --template > my.yaml
+    First write a config and fill in your data: equidrift train FAMILY --template >
+    my.yaml. Then train: equidrift train FAMILY my.yaml
     """
     from equidrift.cli.train_run import print_template, train
 

@@ -139,7 +139,7 @@ def seeds_of(first: int, begin: int, stop: int, effort: int) -> tuple[Indices, I
 def pick_lowest(
     molecule: Molecule, pool: Pool, count: int, *, mirror: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The lowest new candidate for each sample; where none is new, the lowest that no
+    """The lowest new candidate for each sample; if none is new, the lowest that no
     sample before it has taken.
 
     Parameters
@@ -192,7 +192,7 @@ def pick_lowest(
 @dataclass(frozen=True)
 class DiversePick:
     """The first of a few candidates that differs from the samples before it in some
-    torsion; where none does, a sample's own draw.
+    torsion; if none does, a sample's own draw.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class DiversePick:
     draw : Draw
         Makes raw conformers of seeds.
     candidates : int
-        Draws a sample at most, its own included.
+        Draws per sample at most, its own included.
     mirror : bool
         Offer mirror images, too.
     known : Known or None
@@ -255,7 +255,7 @@ class DiversePick:
         return out
 
     def _mirrors(self, x: NDArray[np.float64]) -> tuple[float, ...]:
-        """1, and -1 where mirror images are conformers of the molecule, too."""
+        """1, and -1 if mirror images are conformers of the molecule, too."""
         if not self.mirror or self.molecule.has_hand:
             return (1.0,)
         if self.known is not None and self.known.mirrored(x) is None:
@@ -271,7 +271,7 @@ class DiversePick:
         seed: int,
     ) -> tuple[NDArray[np.float64], float | None]:
         """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and
-        None where no turn is new and without fault.
+        None if no turn is new and without fault.
         """
         tree = TorsionTree.of(self.molecule)
         free = [
@@ -296,7 +296,7 @@ def _new_sign(
     angles_deg: NDArray[np.float64],
     taken: NDArray[np.float64],
 ) -> float | None:
-    """1 for a candidate that is new, -1 where its mirror image is, else None.
+    """1 for a candidate that is new, -1 if its mirror image is, else None.
 
     A mirror image has the torsions of the other sign; a failed embedding (NaN) is never
     new.

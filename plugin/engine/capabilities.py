@@ -68,12 +68,12 @@ class RefinedConformerModel(ConformerModel, Protocol):
 
 @runtime_checkable
 class CostedConformerModel(ConformerModel, Protocol):
-    """A model of which some molecules ask for more work than a draw a conformer."""
+    """A model of which some molecules ask for more work than one draw per conformer."""
 
     def cost(self, molecule: Molecule) -> int:
         """The work for a conformer of this molecule, in plain draws, 1 or more.
 
-        Where it is more than 1, a call may begin and end within a block, and the model
+        If it is more than 1, a call may begin and end within a block, and the model
         keeps what the next call of the same block needs.
         """
         ...

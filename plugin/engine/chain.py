@@ -42,7 +42,7 @@ from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import is_path, make_energy_refiner, make_model, make_refiner
 
 BLOCK = 64
-HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
+HELD_STEPS = 4  # calls of the refiner if atoms are held, from raw conformers
 ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
 CANDIDATE_COST = 6  # an embedding, and its relaxation with the energy, in plain draws
@@ -58,7 +58,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     gives each sample the lowest of the candidates so far that differs from the samples
     before it in some torsion, by the mean of the energies of the force field and of the
     learned one. "diverse" takes the first such candidate of a few, before
-    it is relaxed; where none differs, the sample's own draw.
+    it is relaxed; if none differs, the sample's own draw.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     start : str
         Model that makes the candidates.
     relax : {"mmff", "none"}
-        Between start and refiner. UFF does it where MMFF94 has no types.
+        Between start and refiner. UFF does it if MMFF94 has no types.
     refiner : str or None
         Name of the refiner, None for none.
     energy : str or None

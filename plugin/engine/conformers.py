@@ -160,7 +160,7 @@ def generate(
     MoleculeError
         For a molecule that is not supported.
     NoValidSamplesError
-        Where n valid conformers cannot be found, with the reasons counted; its
+        If n valid conformers cannot be found, with the reasons counted; its
         `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
         For an option out of its range.

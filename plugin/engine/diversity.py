@@ -67,7 +67,7 @@ def count_repeats(molecule: Molecule, positions_A: NDArray[np.float64]) -> int:
 
 @lru_cache(maxsize=1024)
 def torsions(molecule: Molecule) -> Torsions:
-    """The torsions of a Molecule: one a bond between heavy atoms that can turn or
+    """The torsions of a Molecule: one per bond between heavy atoms that can turn or
     pucker; 3-rings and methyl-like rotors are left out.
     """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]

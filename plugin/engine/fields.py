@@ -1,5 +1,5 @@
-"""Force fields in the chain of models: raw conformers relaxed by MMFF94, by UFF where
-that has no types, and not at all where neither has.
+"""Force fields in the chain of models: raw conformers relaxed by MMFF94, by UFF if
+that has no types, and not at all if neither has.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def relaxed_around(
 
 def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     """Conformers (k, 2, 3) of a diatomic molecule with the GFN2-xTB bond length; as
-    they are where none is known.
+    they are if none is known.
     """
     length = references_A(molecule).mean()
     step = positions_A[:, 1] - positions_A[:, 0]

@@ -105,7 +105,7 @@ def windows(
     """(begin, stop, frames at its start that are filled by then) of windows of at most
     `size` frames that have something to fill in.
 
-    complete : frames with nothing to fill in, `known` where None.
+    complete : frames with nothing to fill in, `known` if None.
 
     Raises
     ------

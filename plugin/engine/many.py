@@ -140,7 +140,7 @@ def _result(piece: Piece, options: ConformerOptions, name: str) -> Sampled:
 
 
 def _items(whats: object) -> Iterator[tuple[Any, str]]:
-    """(what, name) of each; the name is empty where none was given."""
+    """(what, name) of each; the name is empty if none was given."""
     if isinstance(whats, str | os.PathLike):
         if not Path(whats).is_file():
             raise InputError(

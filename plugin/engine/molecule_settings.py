@@ -129,7 +129,7 @@ def make_settings(
 
 
 def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
-    """The judges of a run: those asked for, else the network where there are targets."""
+    """The judges of a run: those asked for, else the network if there are targets."""
     if isinstance(judge, str):
         names: tuple[str, ...] = (judge,)
     elif judge:
@@ -139,5 +139,5 @@ def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...
     for name in names:
         if name not in JUDGES:
             raise UnknownNameError("judge", str(name), JUDGES)
-        resolve(JUDGES[name])  # tells at once where something is missing
+        resolve(JUDGES[name])  # tells at once if something is missing
     return names

@@ -75,7 +75,7 @@ def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
     Raises
     ------
     NoValidSamplesError
-        If n cannot be found in `max_attempts` draws a molecule; ModelError where the
+        If n cannot be found in `max_attempts` draws per molecule; ModelError if the
         model fails.
     """
     begun = time.monotonic()

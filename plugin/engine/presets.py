@@ -15,7 +15,7 @@ MOST_EFFORT = 20  # candidates for a conformer
 # preset -> options of `equidrift.sample` and the values it gives them
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # two candidates a conformer: some .05 A farther from the references, at 0.6 of the price
+        # two candidates per conformer: some .05 A farther from the references, at 0.6 of the price
         "fast": {"effort": 2},
         # what is populated at room temperature, each once, the lowest first
         "ensemble": {"effort": 8, "distinct": True, "window_kcal_mol": 6.0, "sort": "energy"},

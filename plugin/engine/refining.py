@@ -55,7 +55,7 @@ def knows_elements(molecule: Molecule, elements: Collection[int] | None) -> bool
 def unfamiliar_bonds(
     molecule: Molecule, before_A: NDArray[np.float64], after_A: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Conformers a bond of which the refiner has spoilt, (k,).
+    """Which conformers (k,) have a bond that the refiner has spoilt.
 
     A bond is spoilt if it was moved by more than MOVED_A, and is farther from the
     references of its environment than it was; in an environment without references, if

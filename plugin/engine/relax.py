@@ -202,13 +202,13 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     """Keep conformers that differ from every kept one by at least `rms_A` in heavy-atom
     RMSD over all symmetries.
 
-    Those of low energy are kept first where energies are known, else those that come
+    Those of low energy are kept first if energies are known, else those that come
     first. The provenance counts what went.
 
     Parameters
     ----------
     ensemble : Ensemble
-        Conformers, relaxed before this where they are to be relaxed at all.
+        Conformers, relaxed before this if they are to be relaxed at all.
     rms_A : float
         Threshold.
     """

@@ -96,7 +96,8 @@ class RunOptions:
             The `locals()` of the function; other names in it are passed over.
         """
         own = fields_among(cls, arguments)
-        return cls.of(**own, **own.pop("model_options"))
+        further = own.pop("model_options")
+        return cls.of(**own, **further)
 
 
 def check_counts(**counts: int | None) -> None:

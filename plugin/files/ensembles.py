@@ -147,7 +147,7 @@ def _problem(record: FileRecord, where: str) -> str:
 
 def _one_molecule(a: FileRecord, b: FileRecord) -> bool:
     """Whether records that follow each other are of one ensemble: of one molecule, and
-    of one entry where we wrote them.
+    of one entry if we wrote them.
     """
     if a.molecule is None or b.molecule is None or a.molecule != b.molecule:
         return False

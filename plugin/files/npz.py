@@ -250,7 +250,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array; InputError where its header promises another size than the member has,
+    """One array; InputError if its header promises another size than the member has,
     or objects instead of numbers.
     """
     name = member.filename

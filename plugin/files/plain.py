@@ -14,7 +14,7 @@ from equidrift.errors import InputTypeError
 from equidrift.records import LABELS, Molecule
 
 _ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "double_bonds")
-_SELDOM = ("isotopes", "atom_maps", "axial", "stereo_groups")  # left out where they say nothing
+_SELDOM = ("isotopes", "atom_maps", "axial", "stereo_groups")  # left out if they say nothing
 
 
 # Any: JSON values, which the caller takes apart by the names it has put in

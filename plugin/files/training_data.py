@@ -146,7 +146,7 @@ def _usable(record: FileRecord) -> tuple[Molecule, NDArray[np.float64]]:
 def _starts(
     molecule: Molecule, positions_A: NDArray[np.float64]
 ) -> list[list[NDArray[np.float64]]]:
-    """The MMFF94 minimum next to each geometry, none where MMFF94 cannot type the
+    """The MMFF94 minimum next to each geometry, none if MMFF94 cannot type the
     molecule.
     """
     try:

@@ -91,7 +91,7 @@ class TrajectoryStream(StreamWriter):
 
     def unfinished(self, frames: int) -> NDArray[np.float64] | None:
         """The last `frames` frames (n_samples, any, n_atoms, 3) of the batch that is
-        under way, None where none is.
+        under way, None if none is.
         """
         if not self.position[1]:
             return None

@@ -192,8 +192,8 @@ def adapt(
     """Explore with simple moves, fit, run the fitted proposer and fit again, then
     choose how many torsions move at once.
 
-    "torsion" explores with heat-bath turns where there are terms for them, and stays
-    with them where at least `GOOD_SURROGATE` of them are accepted: then the surrogate
+    "torsion" explores with heat-bath turns if there are terms for them, and stays
+    with them if at least `GOOD_SURROGATE` of them are accepted: then the surrogate
     is the force field but for what a fit would have to learn first.
 
     Parameters
@@ -217,7 +217,7 @@ def adapt(
     Raises
     ------
     UnknownNameError
-        for another kind. InputError where there are too few cycles to fit anything, or
+        For another kind. InputError if there are too few cycles to fit anything, or
         the histogram has too many torsions.
     """
     if kind == "none":

@@ -35,7 +35,7 @@ LEAST_ENTRIES = 10  # of a basin: with fewer, populations and their errors are g
 class Basin:
     """A basin of one torsion, or a combination of basins of all of them.
 
-    population_error and free_energy_error_kT are standard errors; NaN where the chain
+    population_error and free_energy_error_kT are standard errors; NaN if the chain
     never left or entered the basin, so that it tells nothing of them. entries counts
     how often the chain came in. Free energies are relative to the most populated basin.
     """
@@ -71,7 +71,7 @@ def correlation_time(
     Raises
     ------
     InputError
-        for fewer than two frames, or values that are not finite.
+        For fewer than two frames, or values that are not finite.
     """
     x = np.asarray(series, np.float64)
     if x.ndim not in (1, 2) or len(x) < 2 or not np.isfinite(x).all():
@@ -164,7 +164,7 @@ def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
 
 def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
     """Borders (k,) in rad, ascending in -pi .. pi, between the k basins of one torsion;
-    empty where there is one basin only.
+    empty if there is one basin only.
 
     The minima of the smoothed histogram, the shallowest removed until every barrier is
     `SHALLOW_KT` above the lower of its maxima.

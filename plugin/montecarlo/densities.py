@@ -156,7 +156,7 @@ class Histogram(TorusDensity):
         Raises
         ------
         InputError
-            for more than three torsions, whose cells no run fills; take the mixture or
+            For more than three torsions, whose cells no run fills; take the mixture or
             block moves.
         """
         frames = _frames(phi)

@@ -8,7 +8,7 @@ Every turn (about one bond, or now and then two together) is a reversible kernel
 exp(-U* / kT), and so is a series of them drawn at random; a proposal x -> x' thus has
 log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with min(1,
 exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat.
-2005, 14, 795). U* decides the speed alone; where it holds every term that torsions
+2005, 14, 795). U* decides the speed alone; if it holds every term that torsions
 change, nothing is ever rejected.
 
 For this U* must be one function of the positions, whichever bond turns. A dihedral over
@@ -46,7 +46,7 @@ _PROBES_RAD = np.array([0.0, 0.7, 2.3, 4.1])  # angles of each bond in the rever
 
 
 def _drawn(energy_eV: Floats, kT_eV: float, rng: np.random.Generator) -> int:
-    """An index drawn with odds exp(-U / kT); 0, which is to stay, where an energy is
+    """An index drawn with odds exp(-U / kT); 0, which is to stay, if an energy is
     not finite.
     """
     number = rng.random()
@@ -75,7 +75,7 @@ def _difference(here: Floats, there: Floats) -> float:
     """
     least = min(here.min(), there.min())
     if not np.isfinite(least):
-        return 0.0  # nothing turns where an energy is not finite
+        return 0.0  # nothing turns if an energy is not finite
     here, there = here - here.ravel()[0], there - there.ravel()[0]
     scale = 1 + np.abs(here)  # clashing atoms have energies whose rounding alone is large
     return float((np.abs(here - there) / scale).max())
@@ -112,7 +112,7 @@ class HeatBathProposer(CautiousProposer):
     Raises
     ------
     InputError
-        where there is nothing to turn, counts are too small, or the terms are for
+        If there is nothing to turn, counts are too small, or the terms are for
         another number of atoms.
     """
 

@@ -101,7 +101,7 @@ class Statistics:
 
     def by_torsion(self) -> dict[str, float | None]:
         """Share of the moves that turned a torsion by more than 60 degrees which were
-        accepted; None where none did.
+        accepted; None if none did.
         """
         counts = zip(self.labels, self.turned_accepted.tolist(), self.turned.tolist(), strict=True)
         return {label: yes / moves if moves else None for label, yes, moves in counts}
@@ -145,8 +145,8 @@ def check_proposer(proposer: object, n_atoms: int | None = None) -> Proposer:
     Raises
     ------
     InputTypeError
-        where it has no `propose`. InexactProposalError where it says that it has no
-        density. InputError where it is for another number of atoms.
+        If it has no `propose`. InexactProposalError if it says that it has no
+        density. InputError if it is for another number of atoms.
     """
     found = as_proposer(proposer)
     name = found.name
@@ -219,7 +219,7 @@ def metropolis(  # noqa: PLR0913 - each part of a Markov chain, which every host
     Raises
     ------
     InexactProposalError
-        where a proposal comes without its density ratio.
+        If a proposal comes without its density ratio.
     """
     proposer = as_proposer(proposer)
     x, u, accepted = positions_A, energy_eV, 0
@@ -250,7 +250,7 @@ def metropolis(  # noqa: PLR0913 - each part of a Markov chain, which every host
 
 
 class _Blocks:
-    """Proposals one at a time, drawn in blocks where the proposer can.
+    """Proposals one at a time, drawn in blocks if the proposer can.
 
     What is left of a block once the chain has moved is dropped, as it started
     elsewhere; but proposals whose density does not depend on where the chain stands
@@ -270,7 +270,7 @@ class _Blocks:
         self.here = self.last = np.zeros(
             0
         )  # torsions of the chain's place, and of the proposal handed out
-        self.log_q: float | None = None  # of the chain's place, where it moved within a block
+        self.log_q: float | None = None  # of the chain's place, if it moved within a block
 
     def next(self, x: Floats, wanted: int) -> tuple[Proposal, NDArray[np.bool_] | None]:
         """The next proposal from x, and which torsions it turns by more than 60

@@ -108,12 +108,12 @@ def _distances(x: Floats, pairs: NDArray[np.int64]) -> Floats:
 
 class ConstraintMetric:
     """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add
-    to U / kT where a torsion changes it.
+    to U / kT if a torsion changes it.
 
     Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates
     (Fixman, PNAS 1974, 71, 3050). Z couples constraints that share an atom through the
     angle between them. Turning about a bond keeps the angles between bonds, so for
-    constrained bonds nothing changes and this is skipped; where angles are constrained
+    constrained bonds nothing changes and this is skipped; if angles are constrained
     too (HAngles), a torsion about a neighbouring bond changes det Z.
 
     Parameters

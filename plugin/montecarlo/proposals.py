@@ -31,7 +31,7 @@ from equidrift.torsions import TorsionTree
 
 
 def check_turns(tree: TorsionTree) -> TorsionTree:
-    """Return `tree`, or raise `InputError` where it has nothing to turn."""
+    """Return `tree`, or raise `InputError` if it has nothing to turn."""
     if not tree.n_torsions:
         raise InputError(
             "the molecule has no rotatable bond, so there is no torsion to propose; run "

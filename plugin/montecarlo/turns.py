@@ -51,7 +51,7 @@ class TurnTerms:
     Raises
     ------
     InputError
-        where lengths or indices do not fit. UnknownNameError for another form.
+        If lengths or indices do not fit. UnknownNameError for another form.
     """
 
     n_atoms: int

@@ -21,7 +21,7 @@ RefinerJob = tuple[Molecule, Floats]
 RefinerJobs = Sequence[RefinerJob]
 # (molecule, positions_A (n_atoms, 3)) of one new molecule
 Raw = tuple[Molecule, Floats]
-# (molecule, positions_A (k, n_atoms, 3)), and known=Known where atoms are held
+# (molecule, positions_A (k, n_atoms, 3)), and known=Known if atoms are held
 # -> (positions_A (k, n_atoms, 3), energies_eV (k,))
 Relax = Callable[..., tuple[Floats, Floats]]
 # positions_A (k, n_atoms, 3) -> (energies_eV (k,), gradients in eV/A of the positions' shape)

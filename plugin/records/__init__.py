@@ -38,4 +38,4 @@ __all__ = [
     "Proposal",
     "Trajectory",
 ]
-TITLE = "_Name"  # among the properties of conformers: the titles, where each has its own
+TITLE = "_Name"  # among the properties of conformers: the titles, if each has its own

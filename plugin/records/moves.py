@@ -38,7 +38,7 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class Proposal(Frozen):
-    """A proposed configuration and log q(x | x') - log q(x' | x), None where the
+    """A proposed configuration and log q(x | x') - log q(x' | x), None if the
     proposer has no density.
 
     `info` says how it was made, for statistics: `torsions` (indices of those moved),

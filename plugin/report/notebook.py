@@ -1,4 +1,4 @@
-"""How records show themselves in a notebook: a table, and a 3D view where a viewer is
+"""How records show themselves in a notebook: a table, and a 3D view if a viewer is
 installed.
 """
 
@@ -110,7 +110,7 @@ def _table(rows: Sequence[Row], *, upright: bool = False) -> str:
 
 
 def _seen(record: Ensemble | Trajectory) -> str:
-    """The 3D view as HTML; nothing where there is no py3Dmol or nothing to see."""
+    """The 3D view as HTML; nothing if there is no py3Dmol or nothing to see."""
     if not len(record) or find_spec("py3Dmol") is None:
         return ""
     return str(_by_py3dmol(record)._repr_html_())

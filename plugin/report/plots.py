@@ -151,7 +151,7 @@ def surface(free_kJ_mol: Floats, error_kJ_mol: Floats | None, names: Sequence[st
     free_kJ_mol : (b, b) array
         Over the lowest bin; NaN where nothing was seen. First axis: the first torsion.
     error_kJ_mol : (b, b) array or None
-        Of the map; None where it is not known.
+        Of the map; None if it is not known.
     names : sequence of str
         Of the two torsions.
     """

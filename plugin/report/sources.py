@@ -182,7 +182,7 @@ def _named(told: Mapping[str, Any]) -> list[str]:
 
 
 def _outputs(told: Mapping[str, Any], beside: Path) -> list[Path]:
-    """The files that a summary names, where they are still there."""
+    """The files that a summary names, if they are still there."""
     found = []
     for name in _named(told):
         candidates = (Path(name), beside.parent / Path(name).name)

@@ -201,7 +201,7 @@ def test_topologies_on_the_command_line(cli: Cli) -> None:
         (("--frames", 5, "-o", "x.sdf"), "unknown suffix for a trajectory '.sdf'"),
         (("--frames", 5, "-o", "none/x.xtc"), "there is no folder"),
         (("--frames", 5, "--top", "none.pdb"), "there is no file 'none.pdb'"),
-        (("--frames", 5, "--top", "CCO"), "has 21 atoms a frame, but the topology"),
+        (("--frames", 5, "--top", "CCO"), "has 21 atoms per frame, but the topology"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

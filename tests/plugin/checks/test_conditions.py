@@ -94,9 +94,9 @@ def test_ambiguous_matches_are_told() -> None:
 
 def test_stereo_chooses_among_matches_and_contradictions_are_refused() -> None:
     other = Molecule.from_smiles("C[C@@H](N)C(=O)O")
-    with pytest.raises(InputError, match="stereocentre 1 has the other hand"):
+    with pytest.raises(InputError, match="stereocentre 1 has the other chirality"):
         known(ALANINE, fix=at(other, [0, 1, 2, 3, 8]))
-    with pytest.raises(InputError, match=r"only in a way.*stereocentre 1 has the other hand"):
+    with pytest.raises(InputError, match=r"only in a way.*stereocentre 1 has the other chirality"):
         known(ALANINE, fix=mol_of(other))
     with pytest.raises(InputError, match="stereocentre 1"):
         known(ALANINE, fix=at(other, [0, 1, 2, 3]))  # three neighbours tell where the fourth is

@@ -216,7 +216,7 @@ def test_single_precision_times_are_put_on_the_grid() -> None:
 @pytest.mark.parametrize(
     ("n_atoms", "numbers", "message"),
     [
-        (13, None, "has 13 atoms a frame.*seems to lack hydrogens"),
+        (13, None, "has 13 atoms per frame.*seems to lack hydrogens"),
         (3000, None, "has 3000 atoms.*write the molecule alone"),
         (21, "reversed", "atom 0 is H in run.xtc, but C.*come in another order"),
         (21, "other", "atom 1 is N in run.xtc, but C.*give the topology of this molecule"),

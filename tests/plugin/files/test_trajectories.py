@@ -129,7 +129,7 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
         ("t.xtc", "none.pdb", {}, InputError, "there is no file '.*none.pdb'"),
         ("t.xtc", "two.sdf", {}, InputError, "holds 2 different molecules"),
         ("t.xtc", "bad.sdf", {}, InputError, "cannot read the topology"),
-        ("t.xtc", "CCO", {}, MoleculeError, "has 21 atoms a frame, but the topology .* has 9"),
+        ("t.xtc", "CCO", {}, MoleculeError, "has 21 atoms per frame, but the topology .* has 9"),
         ("t.xtc", "C(", {}, MoleculeError, "cannot read the SMILES"),
         ("t.xtc", 7, {}, InputTypeError, "expected a SMILES, Molecule"),
         (

@@ -84,6 +84,14 @@ def _rebuilt(kind: type[T], fields: dict[str, Any]) -> T:
     return kind(**fields)
 
 
+def plain_fields(record: object) -> dict[str, Any]:
+    """The attributes of an object by name, arrays as lists: data that JSON can hold."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in vars(record).items()
+    }
+
+
 def frozen_array(
     value: ArrayLike, dtype: type[S], shape: tuple[int | None, ...], name: str
 ) -> NDArray[S]:

@@ -19,9 +19,8 @@ from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_to
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
-from equidrift.models.shared.config import Names, TrainingConfig, check_run, config_errors
+from equidrift.models.shared.config import Name, SplitTraining, check_run, config_errors
 from equidrift.models.shared.run import Request, Task, own_random_state, run, training_of
-from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -29,7 +28,7 @@ from equidrift.units import BOLTZMANN_EV_PER_K
 LEAST_FRAMES = 10  # that are held out; of fewer the loss says nothing
 
 
-class BoltzmannTraining(TrainingConfig):
+class BoltzmannTraining(SplitTraining):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares`
@@ -43,8 +42,7 @@ class BoltzmannTraining(TrainingConfig):
 
     schedule_defaults: ClassVar[dict[str, Any]] = {"ema": 0.995, "warmup_steps": 50}
 
-    name: str = Field(default="my-boltzmann", pattern=r"^[\w.+-]+$")
-    data: Names
+    name: Name = "my-boltzmann"
     shares: list[float] = Field(default=[])
     importance: list[float] = Field(default=[])
     temperature_K: float | None = Field(default=None, gt=0)
@@ -52,7 +50,6 @@ class BoltzmannTraining(TrainingConfig):
     copies: int = Field(default=3, ge=1)
     likelihood_steps: int = Field(default=400, ge=0)
     likelihood: float = Field(default=0.0, ge=0)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     description: str = ""
 
 

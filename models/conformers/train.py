@@ -18,11 +18,11 @@ from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD,
 from equidrift.models.conformers.objective import Batches, refiner_loss
 from equidrift.models.conformers.points.train import run_training as train_points
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
-from equidrift.models.shared.config import Names, TrainingConfig, initial
+from equidrift.models.shared.config import SplitTraining, initial
 from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.run import Task, either, fresh, own_random_state, training_of
-from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.split import split
 from equidrift.records import SYMBOLS
 
 WHAT = {
@@ -31,7 +31,7 @@ WHAT = {
 }
 
 
-class ConformerTraining(TrainingConfig):
+class ConformerTraining(SplitTraining):
     """What a training YAML may say. Unknown keys are errors.
 
     `level` is the level of theory of the geometries in .sdf files; `hold_out` leaves
@@ -42,13 +42,11 @@ class ConformerTraining(TrainingConfig):
     """
 
     task: Literal["refine", "generate"]
-    data: Names
     init: str | None = None
     level: str = "GFN2-xTB"
     hold_out: bool = False
     level_weights: dict[str, float] = Field(default={})
     atoms_per_batch: int = Field(default=600, ge=8)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
     @field_validator("level")
     @classmethod
@@ -107,8 +105,7 @@ def first_network(c: ConformerTraining) -> ConformerNetwork:
     """
     if c.init is None:
         sizes = NetworkConfig(**{"noise": c.task == "generate", **c.network})
-        network: ConformerNetwork = fresh(lambda: ConformerNetwork(sizes), c.seed)
-        return network
+        return fresh(lambda: ConformerNetwork(sizes), c.seed)
     # a refiner may start a generator, whose further layers begin at zero effect
     state, card = initial(c.init, dict.fromkeys((c.task, "refine")), c.network)
     with own_random_state(c.seed):

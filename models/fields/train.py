@@ -18,7 +18,7 @@ from equidrift.errors import InputError
 from equidrift.models.fields.atoms.train import train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
-from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
+from equidrift.models.shared.config import Name, TrainingConfig, check_run, config_errors
 from equidrift.models.shared.run import Request, either, entry
 
 UNSEEN = 1 << 29  # the first batch of a system that no training comes to
@@ -45,7 +45,7 @@ class FieldTraining(TrainingConfig):
     base: Literal["limit", "experts"] = "limit"
     start: str | None = None
     network: Literal["auto", "none"] | dict[str, Any] = "auto"  # type: ignore[assignment]
-    name: str = Field(default="my-field", pattern=r"^[\w.+-]+$")
+    name: Name = "my-field"
     batch: int = Field(default=32, ge=1)
     functions: int = Field(default=KERNEL_FUNCTIONS, ge=2)
     points: int | None = Field(default=None, ge=2)

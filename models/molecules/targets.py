@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -13,12 +14,35 @@ from equidrift.protocols import BatchedMoleculeModel, Callback
 
 
 class DrawOptions(TypedDict, total=False):
-    """Options of a draw beside its targets; see `MoleculeModel.sample`."""
+    """Options of a draw beside its targets; see `Draw`."""
 
     guidance: float | None
     fragment: Raw | None
     steps: int | None
     callback: Callback | None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a draw is asked for beside its targets.
+
+    Parameters
+    ----------
+    guidance : float or None
+        0 ignores the targets, 1 is plain conditioning, more is classifier-free
+        guidance; the model's own if None.
+    fragment : (Molecule, positions_A) or None
+        What is kept as it is.
+    steps : int or None
+        Of one draw; the model's `default_steps` if None.
+    callback : callable or None
+        Told how far the draw has come.
+    """
+
+    guidance: float | None = None
+    fragment: Raw | None = None
+    steps: int | None = None
+    callback: Callback | None = None
 
 
 class TargetModel(BatchedMoleculeModel):
@@ -32,10 +56,7 @@ class TargetModel(BatchedMoleculeModel):
         seeds: NDArray[np.int64],
         *,
         targets: Mapping[str, float] | None = None,
-        guidance: float | None = None,
-        fragment: Raw | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        **options: Unpack[DrawOptions],
     ) -> list[Raw | None]:
         """New molecules as they were drawn; see `MoleculeModel.sample`.
 
@@ -45,15 +66,8 @@ class TargetModel(BatchedMoleculeModel):
             Sample k depends on seeds[k] alone.
         targets : mapping or None
             Property -> value, in the unit that ends the property's name.
-        guidance : float or None
-            0 ignores the targets, 1 is plain conditioning, more is classifier-free
-            guidance; the model's own if None.
-        fragment : (Molecule, positions_A) or None
-            What is kept as it is.
-        steps : int or None
-            Of one draw; the model's `default_steps` if None.
-        callback : callable or None
-            Told how far it has come.
+        **options
+            guidance, fragment, steps and callback; see `Draw`.
 
         Returns
         -------
@@ -69,9 +83,7 @@ class TargetModel(BatchedMoleculeModel):
             or a fragment that cannot be held.
         """
         wanted = self._wanted(targets) if targets else None
-        return self.sample_many(
-            seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback
-        )
+        return self.sample_many(seeds, wanted, **options)
 
     def sample_many(
         self,
@@ -87,7 +99,7 @@ class TargetModel(BatchedMoleculeModel):
         wanted : float64, shape (k, n_properties) or (n_properties,), or None
             In the order of `properties`, NaN where a property is free.
         **options
-            See `DrawOptions`.
+            guidance, fragment, steps and callback; see `Draw`.
         """
         raise NotImplementedError
 

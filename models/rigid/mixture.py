@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError
+from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
 from equidrift.models.rigid import igso3, rotations
 
@@ -176,10 +177,7 @@ class PoseMixture:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        return {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self).items()
-        }
+        return plain_fields(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PoseMixture:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from equidrift.errors import ConfigError, InputError
+from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.shared.trainer import Schedule
 from equidrift.weights import load_weights
 
@@ -27,6 +28,8 @@ Names = Annotated[
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     Field(min_length=1),
 ]
+# `name` of a training config: also the stem of the files that are written
+Name = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
 
 
 class TrainingConfig(BaseModel):
@@ -51,7 +54,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schedule_defaults: ClassVar[dict[str, Any]] = {}
 
-    name: str = Field(default="my-model", pattern=r"^[\w.+-]+$")
+    name: Name = "my-model"
     network: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
     seed: int = Field(default=0, ge=0)
@@ -67,6 +70,21 @@ class TrainingConfig(BaseModel):
         most families.
         """
         return None
+
+
+class SplitTraining(TrainingConfig):
+    """What the YAML of a training may say whose data are parted by a share.
+
+    Attributes
+    ----------
+    data : list of str
+        Names of the files to learn from, or of folders of them.
+    held_out : float
+        Share of the data that is not trained on; it tells the loss before and after.
+    """
+
+    data: Names
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
 
 def initial(

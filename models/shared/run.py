@@ -24,6 +24,7 @@ from equidrift.models.shared.trainer import Batches, Loss, Progress, Schedule, T
 from equidrift.weights import load_weights, save_weights
 
 Config = TypeVar("Config", bound=TrainingConfig)
+Made = TypeVar("Made", bound=nn.Module)
 
 
 @dataclass
@@ -249,7 +250,7 @@ def own_random_state(seed: int | None = None) -> Iterator[None]:
         yield
 
 
-def fresh(make: Callable[[], torch.nn.Module], seed: int) -> Any:
+def fresh(make: Callable[[], Made], seed: int) -> Made:
     """A network of random weights that depend on the seed alone; the user's random
     state is left alone.
     """
@@ -263,8 +264,8 @@ def begun(
     c: TrainingConfig,
     init: str | None,
     task: str,
-    make: Callable[[dict[str, Any]], torch.nn.Module],
-) -> Any:
+    make: Callable[[dict[str, Any]], Made],
+) -> Made:
     """The network that a training begins with: that of `init`, or one of random weights.
 
     Parameters
@@ -289,8 +290,8 @@ def begun(
 
 
 def load_network(
-    weights: str | Path, task: str | None, make: Callable[[dict[str, Any]], torch.nn.Module]
-) -> tuple[Any, dict[str, Any]]:
+    weights: str | Path, task: str | None, make: Callable[[dict[str, Any]], Made]
+) -> tuple[Made, dict[str, Any]]:
     """(network in evaluation mode, card) of a shipped model's name, or of the path of a
     card or weights.
 

@@ -40,9 +40,9 @@ _LEAST_FRAMES = 20
 @lru_cache(maxsize=4)
 def torsion_network(weights: str) -> TorsionNetwork:
     """The network of a shipped name or a path, ready to evaluate."""
-    network: TorsionNetwork = load_network(
+    network, _ = load_network(
         weights, "torsions", lambda sizes: TorsionNetwork(NetworkConfig(**sizes))
-    )[0]
+    )
     return network.requires_grad_(False)
 
 

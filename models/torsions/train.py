@@ -10,35 +10,32 @@ from pathlib import Path
 from pydantic import Field
 
 from equidrift.errors import InputError
-from equidrift.models.shared.config import Names, TrainingConfig
+from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, begun, training_of
-from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.split import split
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import torsion_loss
 from equidrift.records import SYMBOLS
 
 
-class TorsionTraining(TrainingConfig):
+class TorsionTraining(SplitTraining):
     """What a training YAML may say.
 
     Unknown keys are errors. `data` names .npz files of tools/make_torsions.py, or
     folders of them.
     """
 
-    name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
-    data: Names
+    name: Name = "my-torsions"
     init: str | None = None
     frames_per_batch: int = Field(default=32, ge=2)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
     def begin(self) -> TorsionNetwork:
         """The network, with the weights of `init` or random ones."""
-        network: TorsionNetwork = begun(
+        return begun(
             self, self.init, "torsions", lambda sizes: TorsionNetwork(NetworkConfig(**sizes))
         )
-        return network
 
 
 def make_task(c: TorsionTraining, network: TorsionNetwork, _out: Path) -> Task:

@@ -84,21 +84,13 @@ def steered(
     through known (t, n, 3) where mask (t, n).
     """
     v, temperature = run.state(start)
-    bath, normals, spacing = run.bath(temperature), run.normals(), run.spacing
+    bath, spacing = run.bath(temperature), run.spacing
     stiff = linked(run.graph, 3).to(start.dtype)
     following = next_known(mask)
     x, out = start[:, -1], []
     for k in range(len(mask)):
         before = x
-        x, v = advance(
-            lambda y, step: run.force(y, step) + guard(y),
-            x,
-            v,
-            run.clock,
-            bath,
-            run.weight,
-            normals if run.model.noise else None,
-        )
+        x, v = advance(lambda y, step: run.force(y, step) + guard(y), x, v, run.clock, bath)
         left = following[k] - k
         atoms = torch.arange(len(left), device=x.device)
         ahead = known[following[k].clamp(max=len(mask) - 1), atoms]

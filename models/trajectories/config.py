@@ -10,18 +10,16 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from equidrift.models.shared.backbones.choice import TRUNKS
-from equidrift.models.shared.config import Names, TrainingConfig
-from equidrift.models.shared.split import HELD_OUT
+from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.trainer import Batches, Loss
 from equidrift.models.trajectories.graphs import LEVELS
 
 
-class TrajectoryTraining(TrainingConfig):
+class TrajectoryTraining(SplitTraining):
     """What a training YAML may say. Unknown keys are errors."""
 
     kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator"
     backbone: str | None = None  # of `kind: egnn`: a trunk of models.shared.backbones.choice
-    data: Names
     topology: str | None = None
     level: str = "MMFF94"
     temperature_K: float = Field(default=300.0, gt=0)
@@ -37,13 +35,12 @@ class TrajectoryTraining(TrainingConfig):
     learn: Literal["force", "field"] = "force"
     constants: str | None = None
     constants_steps: int = Field(default=1500, ge=0)
-    name: str = Field(default="my-trajectory-model", pattern=r"^[\w.+-]+$")
+    name: Name = "my-trajectory-model"
     init: str | None = None
     options: dict[str, Any] = Field(default={})
     pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
     horizon: int = Field(default=4, ge=1)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
     @model_validator(mode="after")
     def _known_backbone(self) -> TrajectoryTraining:

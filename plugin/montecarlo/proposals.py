@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
 from equidrift.montecarlo.densities import (
     Block,
@@ -159,16 +160,12 @@ class TorsionProposer(DrawnAnew):
         kind = type(self.density).__name__
         if kind not in _DENSITIES:
             raise InputError(f"a proposer of {kind} has no plain form; pickle it")
-        data = {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self.density).items()
-        }
         return {
             "proposer": "torsions",
             "name": self.name,
             "tree": self.tree.to_dict(),
             "block_size": self.block_size,
-            "density": {"kind": kind, **data},
+            "density": {"kind": kind, **plain_fields(self.density)},
         }
 
     @classmethod

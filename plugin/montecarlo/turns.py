@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
 from equidrift.torsions import TorsionTree
 
@@ -107,10 +108,7 @@ class TurnTerms:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        return {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self).items()
-        }
+        return plain_fields(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TurnTerms:

@@ -16,16 +16,16 @@ from equidrift.models.conformers.energy.data import PathSet, load_all
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.objective import Batches, energy_loss, relative_errors
-from equidrift.models.shared.config import Names, TrainingConfig
+from equidrift.models.shared.config import SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, own_random_state, training_of
-from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.split import split
 from equidrift.records import SYMBOLS
 
 FEWEST_MOLECULES = 100  # of the training data, for an element to be claimed
 
 
-class EnergyTraining(TrainingConfig):
+class EnergyTraining(SplitTraining):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` names .npz files that `tools/pack_paths.py` wrote. `reference` is the force
@@ -34,11 +34,9 @@ class EnergyTraining(TrainingConfig):
     molecules does. `noise_share` of the batches are at a noise level.
     """
 
-    data: Names
     validation: list[str] = Field(default=[])
     reference: Literal["MMFF94", "none"] = "MMFF94"
     noise_share: float = Field(default=0.1, ge=0, lt=1)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     paths_per_batch: int = Field(default=8, ge=1)
     frames_per_path: int = Field(default=12, ge=2)
 

@@ -16,7 +16,13 @@ from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charge
 from equidrift.models.fields.atoms.fit import FitOptions
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.shared.backbones.choice import TRUNKS
-from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import (
+    Name,
+    TrainingConfig,
+    check_run,
+    config_errors,
+    make_schedule,
+)
 from equidrift.models.shared.run import Request
 
 # name -> (rank, quantity, unit)
@@ -47,7 +53,7 @@ class AtomTraining(TrainingConfig):
     backbone: str | None = None  # a trunk of models.shared.backbones.choice
     score_schedule: dict[str, Any] = Field(default={})
     batch: int = Field(default=16, ge=1)
-    name: str = Field(default="my-atom-field", pattern=r"^[\w.+-]+$")
+    name: Name = "my-atom-field"
 
     @model_validator(mode="after")
     def _one_source(self) -> AtomTraining:

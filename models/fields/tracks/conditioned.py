@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -22,6 +22,31 @@ if TYPE_CHECKING:
     from equidrift.models.fields.tracks.sampler import TrackModel
 
 
+class TrackOptions(TypedDict, total=False):
+    """Settings of the conditional sampler; `USUAL` are those of a track.
+
+    steps : int
+        Of the reverse process, one network call each.
+    corrections, psi, tau, mode : int, float, float, str
+        Of `conditioning.conditional_sample`.
+    """
+
+    steps: int
+    corrections: int
+    psi: float
+    tau: float
+    mode: Mode
+
+
+USUAL: TrackOptions = {
+    "steps": 60,
+    "corrections": 4,
+    "psi": 4.0,
+    "tau": 1.0,
+    "mode": "independent",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class ConditionedTrack:
     """A `TrackModel` given places y (n, 3) at times t (n,)."""
@@ -31,16 +56,7 @@ class ConditionedTrack:
     y: NDArray[np.float64]
 
     def sample(
-        self,
-        times: ArrayLike,
-        n: int = 1,
-        seed: int = 0,
-        *,
-        steps: int = 60,
-        corrections: int = 4,
-        psi: float = 4.0,
-        tau: float = 1.0,
-        mode: Mode = "independent",
+        self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Unpack[TrackOptions]
     ) -> NDArray[np.float64]:
         """Tracks at the times asked for.
 
@@ -55,8 +71,8 @@ class ConditionedTrack:
             Number of tracks.
         seed : int
             Sample k depends on the seed and k alone.
-        steps, corrections, psi, tau, mode
-            Of `conditioning.conditional_sample`.
+        **options
+            steps, corrections, psi, tau and mode; see `TrackOptions`.
 
         Returns
         -------
@@ -80,17 +96,14 @@ class ConditionedTrack:
         context[where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32, device=device)
         free = torch.ones(len(moments), dtype=torch.bool, device=device)
         free[where[: len(self.t)]] = False
-        options: dict[str, Any] = {
-            "corrections": corrections if len(self.t) else 0,
-            "psi": psi,
-            "tau": tau,
-            "mode": mode,
-        }
+        settings: dict[str, Any] = {**USUAL, **options}
+        if not len(self.t):  # there is no context to correct towards
+            settings["corrections"] = 0
 
         def drawn(rows: slice) -> Tensor:
             known = context.repeat(rows.stop - rows.start, 1, 1)
             draw = normal_draws(tuple(known.shape), seed, known, first=rows.start)
-            return complete(self.model, moments, known, free, draw, steps=steps, **options)
+            return complete(self.model, moments, known, free, draw, **settings)
 
         made = in_batches(drawn, n, len(moments) ** 2, PAIRS_PER_BATCH, device)
         return np.asarray(made[:, where[len(self.t) :]].double().cpu().numpy())

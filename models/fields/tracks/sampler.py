@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,7 +24,12 @@ from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
-from equidrift.models.fields.tracks.conditioned import ConditionedTrack, as_times, as_tracks
+from equidrift.models.fields.tracks.conditioned import (
+    ConditionedTrack,
+    TrackOptions,
+    as_times,
+    as_tracks,
+)
 from equidrift.models.fields.tracks.likelihood import sphere_log_likelihood
 from equidrift.models.fields.tracks.prior import TrackPrior
 from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
@@ -138,9 +143,9 @@ class TrackModel:
         return ConditionedTrack(self, t, as_tracks(as_array("track", track)[None], len(t))[0])
 
     def sample(
-        self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any
+        self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Unpack[TrackOptions]
     ) -> NDArray[np.float64]:
-        """n tracks (n, m, 3) at times (m,)."""
+        """n tracks (n, m, 3) at times (m,); see `ConditionedTrack.sample`."""
         return ConditionedTrack(self, np.zeros(0), np.zeros((0, 3))).sample(
             times, n, seed, **options
         )

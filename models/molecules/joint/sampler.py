@@ -5,7 +5,7 @@ freely or around a fragment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -28,10 +28,9 @@ from equidrift.models.molecules.joint.network import (
 )
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
-from equidrift.models.molecules.targets import TargetModel
+from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
@@ -108,7 +107,7 @@ class JointModel(TargetModel):
         self.sampler, self.path = sampler, path or Path()
         self.half_precision, self.steer = half_precision, steer
         self.device = pick_device(device)
-        self.network: JointNetwork = network.to(self.device)
+        self.network = network.to(self.device)
         scale = self.card["properties"]
         self.properties = {
             name: (float(scale[name]["least"]), float(scale[name]["greatest"]))
@@ -127,19 +126,16 @@ class JointModel(TargetModel):
         self,
         seeds: NDArray[np.int64],
         wanted: NDArray[np.float64] | None,
-        *,
-        guidance: float | None = None,
-        fragment: Raw | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        **options: Unpack[DrawOptions],
     ) -> list[Raw | None]:
         """`sample` with targets of its own for each sample: wanted (k, n_properties)
         or (n_properties,), NaN where a property is free.
         """
-        steps = self.default_steps if steps is None else steps
-        guidance = self.default_guidance if guidance is None else guidance
+        draw = Draw(**options)
+        steps = self.default_steps if draw.steps is None else draw.steps
+        guidance = self.default_guidance if draw.guidance is None else draw.guidance
         _check_draw(steps, guidance)
-        held = None if fragment is None else Fragment.of(*fragment, self.alphabet)
+        held = None if draw.fragment is None else Fragment.of(*draw.fragment, self.alphabet)
         rows = np.broadcast_to(
             np.nan if wanted is None else wanted, (len(seeds), len(self.properties))
         )
@@ -158,8 +154,8 @@ class JointModel(TargetModel):
                     steps,
                 )
             out += self.hydrogens.complete(tokens, seeds[part], held)
-            if callback is not None:
-                callback({"done": len(out), "total": len(seeds)})
+            if draw.callback is not None:
+                draw.callback({"done": len(out), "total": len(seeds)})
         return out
 
     def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:

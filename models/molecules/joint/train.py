@@ -23,7 +23,7 @@ from equidrift.models.molecules.joint.data import (
 )
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
-from equidrift.models.shared.config import TrainingConfig, initial
+from equidrift.models.shared.config import Name, TrainingConfig, initial
 from equidrift.models.shared.run import Task, fresh, own_random_state, training_of
 from equidrift.records import SYMBOLS
 
@@ -41,7 +41,7 @@ class JointTraining(TrainingConfig):
     repeat : how often an epoch shows the molecules of that half.
     """
 
-    name: str = Field(default="my-molecules", pattern=r"^[\w.+-]+$")
+    name: Name = "my-molecules"
     data: str | None = None
     init: str | None = None
     condition_on: str = Field(default="a", pattern="^(a|b|both)$")
@@ -110,8 +110,7 @@ def make_network(c: JointTraining) -> JointNetwork:
     """
     if c.init is None:
         sizes = JointConfig(**c.network)
-        network: JointNetwork = fresh(lambda: JointNetwork(sizes), c.seed)
-        return network
+        return fresh(lambda: JointNetwork(sizes), c.seed)
     state, card = initial(c.init, ("joint",), c.network)
     with own_random_state(c.seed):
         network = JointNetwork(JointConfig(**card["config"]))

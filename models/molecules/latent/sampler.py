@@ -5,7 +5,7 @@ decoded to graphs and coordinates, unfiltered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
 from equidrift.models.molecules.latent.space import LatentSpace, Made
-from equidrift.models.molecules.targets import TargetModel
+from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
 from equidrift.seeds import sample_rng
 from equidrift.weights import find
 
@@ -56,7 +55,7 @@ class LatentModel(TargetModel):
             weights, "molecules-latent", lambda sizes: LatentDenoiser(DiffusionConfig(**sizes))
         )
         self.device = pick_device(device)
-        self.network: LatentDenoiser = network.to(self.device)
+        self.network = network.to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.max_atoms = int(self.card["max_atoms"])
@@ -74,23 +73,20 @@ class LatentModel(TargetModel):
         self,
         seeds: NDArray[np.int64],
         wanted: NDArray[np.float64] | None,
-        *,
-        guidance: float | None = None,
-        fragment: Made | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        **options: Unpack[DrawOptions],
     ) -> list[Made | None]:
         """`sample` with targets of its own for each sample: wanted (k, properties) or
         (properties,), NaN where a property is free.
         """
-        if fragment is not None:
+        draw = Draw(**options)
+        if draw.fragment is not None:
             raise InputError(
                 "the latent model cannot hold a fragment; use the "
                 "joint model, or leave the fragment out"
             )
         seeds = np.asarray(seeds, np.int64)
-        z = self.latents(seeds, wanted, guidance=guidance, steps=steps)
-        return self.space.decode(z, seeds, callback=callback) if len(z) else []
+        z = self.latents(seeds, wanted, guidance=draw.guidance, steps=draw.steps)
+        return self.space.decode(z, seeds, callback=draw.callback) if len(z) else []
 
     def latents(
         self,

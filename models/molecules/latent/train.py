@@ -44,7 +44,7 @@ from equidrift.models.molecules.latent.network import (
     diffusion_loss,
 )
 from equidrift.models.molecules.latent.space import LatentSpace
-from equidrift.models.shared.config import TrainingConfig, config_errors, initial
+from equidrift.models.shared.config import Name, TrainingConfig, config_errors, initial
 from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
@@ -71,7 +71,7 @@ class LatentTraining(TrainingConfig):
     data: str | None = None
     limit: int | None = Field(default=None, ge=8)
     conformers: int | None = Field(default=None, ge=8)
-    name: str = Field(default="my-latent", pattern=r"^[\w.+-]+$")
+    name: Name = "my-latent"
     graph: str = "latent-graph"
     geometry: str = "latent-geometry"
     observables: str | None = None
@@ -182,7 +182,7 @@ def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -
         sizes = DiffusionConfig(
             **{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size}
         )
-    network: LatentDenoiser = fresh(lambda: LatentDenoiser(sizes), c.seed)
+    network = fresh(lambda: LatentDenoiser(sizes), c.seed)
     set_scales(network, shift, scale, low, high, observed)
     batches = LatentBatches(
         ((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed

@@ -26,7 +26,7 @@ from equidrift.models.molecules.properties.sampler import (
     make_network,
 )
 from equidrift.models.shared.batches import Epochs
-from equidrift.models.shared.config import TrainingConfig
+from equidrift.models.shared.config import Name, TrainingConfig
 from equidrift.models.shared.run import Task, training_of
 from equidrift.records import SYMBOLS
 
@@ -43,7 +43,7 @@ class PropertyTraining(TrainingConfig):
 
     schedule_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "hold": 0.1}
 
-    name: str = Field(default="my-properties", pattern=r"^[\w.+-]+$")
+    name: Name = "my-properties"
     data: str | None = None
     half: Literal["a", "b"] = "b"
     batch: int = Field(default=64, ge=2)

@@ -242,7 +242,7 @@ class SpectrumModel:
             weights, "spectra", lambda sizes: SpectrumNetwork(SpectrumConfig(**sizes))
         )
         self.device = pick_device(device)
-        self.network: SpectrumNetwork = network.to(self.device)
+        self.network = network.to(self.device)
         self.name = str(self.card["name"])
 
     def predict(

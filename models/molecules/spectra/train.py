@@ -26,7 +26,7 @@ from equidrift.models.molecules.spectra.sampler import (
     spectrum_loss,
     whitening_of,
 )
-from equidrift.models.shared.config import TrainingConfig, initial
+from equidrift.models.shared.config import Name, TrainingConfig, initial
 from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 
@@ -39,7 +39,7 @@ class SpectrumTraining(TrainingConfig):
     geometric autoencoder whose encoder the network begins with.
     """
 
-    name: str = Field(default="my-spectra", pattern=r"^[\w.+-]+$")
+    name: Name = "my-spectra"
     spectra: str
     data: str | None = None
     init: str | None = None
@@ -83,7 +83,7 @@ def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray)
     """A network that knows the whitening of the training spectra, with the encoder of
     `init` if there is one.
     """
-    network: SpectrumNetwork = fresh(lambda: SpectrumNetwork(sizes), c.seed)
+    network = fresh(lambda: SpectrumNetwork(sizes), c.seed)
     torch.nn.init.constant_(cast(torch.nn.Linear, network.lines[2]).bias, -5.0)
     centre, whitening = whitening_of(roots, sizes.components)
     network.centre.copy_(torch.from_numpy(centre))

@@ -35,11 +35,10 @@ class Breaking:
     Parameters
     ----------
     symmetry : str
-        Its name.
-    share : float
-        Of the mean square, 0 to 1; by chance slightly more.
-    share_se : float
-        Standard error, over the data.
+        Name of the group, as in the report's table.
+    share, share_se : float
+        Of the mean square, 0 to 1 (by chance slightly more), and the standard error of
+        that over the data.
     """
 
     symmetry: str

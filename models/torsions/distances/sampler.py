@@ -41,9 +41,7 @@ DRAWS_PER_BLOCK = 2  # proposals of one block before another is drawn
 @lru_cache(maxsize=4)
 def distance_network(weights: str | Path) -> DistanceNetwork:
     """The network of a shipped name or a path, ready to evaluate, in float32."""
-    network: DistanceNetwork = load_network(
-        weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes))
-    )[0]
+    network, _ = load_network(weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes)))
     return network.requires_grad_(False)
 
 

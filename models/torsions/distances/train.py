@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from equidrift.models.shared.config import Names, TrainingConfig
+from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, begun, training_of
-from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.split import split
 from equidrift.models.torsions.distances.data import Batches, load_all
 from equidrift.models.torsions.distances.network import DistanceConfig, DistanceNetwork
 from equidrift.models.torsions.distances.objective import distance_loss
@@ -21,7 +21,7 @@ from equidrift.records import SYMBOLS
 TASK = "torsions-all"
 
 
-class DistanceTraining(TrainingConfig):
+class DistanceTraining(SplitTraining):
     """What a training YAML may say.
 
     Unknown keys are errors. `data` names .npz files of
@@ -37,19 +37,14 @@ class DistanceTraining(TrainingConfig):
         Share of the molecules that is not trained on.
     """
 
-    name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
-    data: Names
+    name: Name = "my-torsions"
     init: str | None = None
     molecules: int = Field(default=8, ge=1)
     rows: int = Field(default=8, ge=1)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
     def begin(self) -> DistanceNetwork:
         """The network, with the weights of `init` or random ones."""
-        network: DistanceNetwork = begun(
-            self, self.init, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes))
-        )
-        return network
+        return begun(self, self.init, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes)))
 
 
 def make_task(c: DistanceTraining, network: DistanceNetwork, _out: Path) -> Task:

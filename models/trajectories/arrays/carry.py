@@ -58,13 +58,13 @@ def carry_of(network: Integrator | EGNN, graph: Graph, spacing: float, spread: S
 def integrated(force: Force, clock: Clock, spread: Spread, known: Tensor, frames: int) -> Tensor:
     """The next frames (b, frames, n, d) of an integrator."""
     if known.shape[1] == 2:
-        v, _ = shoot(force, known[:, -2], known[:, -1], clock, CALLS_TO_START)
+        v, _ = shoot(force, known[:, -2:], clock, CALLS_TO_START)
     else:  # meet one frame, and see what is missed of the next
         half = CALLS_TO_START // 2
-        v, _ = shoot(force, known[:, -3], known[:, -2], clock, half)
+        v, _ = shoot(force, known[:, -3:-1], clock, half)
         missed = advance(force, known[:, -2], v, clock)[0] - known[:, -1]
         first = v - missed / clock.spacing
-        v, _ = shoot(force, known[:, -2], known[:, -1], clock, half - 1, first)
+        v, _ = shoot(force, known[:, -2:], clock, half - 1, first)
         if spread.noise:
             v = v + spread(missed, v * clock.spacing) / clock.spacing
     y, made = known[:, -1], []

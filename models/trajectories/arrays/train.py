@@ -135,7 +135,7 @@ def fastest(network: Integrator, data: Arrays) -> float | None:
         *(float(factor * np.quantile(speed, 0.999)) for factor in (1.0, 1.25, 1.5)),
     ):
         clock = dataclasses.replace(network.clock(data.spacing), fastest=bound)
-        v, _ = shoot(force, frames[:, 0], frames[:, 1], clock)
+        v, _ = shoot(force, frames[:, :2], clock)
         here, error = frames[:, 1], 0.0
         for k in range(2, frames.shape[1]):
             here, v = advance(force, here, v, clock)

@@ -61,25 +61,34 @@ class Clock:
 
 @dataclass
 class Bath:
-    """Langevin thermostat: friction per time, kT over mass (b, n), and the noise of a
-    sub-step; none at friction 0.
+    """Langevin thermostat; there is no noise at friction 0.
+
+    Parameters
+    ----------
+    friction : float
+        Per time.
+    kT_over_mass : Tensor
+        Of each node, (b, n).
+    weight : Tensor
+        The nodes' shares of the mass, (b, n), summing to 1.
+    normals : iterator of Tensor, or None
+        Standard normal numbers (b, n, d) of each sub-step; None for the mean path.
     """
 
     friction: float
     kT_over_mass: Tensor
+    weight: Tensor
+    normals: Iterator[Tensor] | None = None
 
-    def kick(self, v: Tensor, step: float, normal: Tensor | None, weight: Tensor) -> Tensor:
+    def kick(self, v: Tensor, step: float) -> Tensor:
         """Velocities after a sub-step's friction and noise, both relative to the centre
         of mass, whose velocity stays.
-
-        normal (b, n, d) are standard normal numbers, None for the mean path; weight (b,
-        n) are the shares of the mass, summing to 1.
         """
-        decay = math.exp(-self.friction * step)
+        decay, weight = math.exp(-self.friction * step), self.weight
         drift = (v * weight[..., None]).sum(1, keepdim=True)
         v = drift + decay * (v - drift)
-        if normal is not None:
-            noise = normal * (self.kT_over_mass * (1 - decay**2))[..., None].sqrt()
+        if self.normals is not None:
+            noise = next(self.normals) * (self.kT_over_mass * (1 - decay**2))[..., None].sqrt()
             v = v + noise - (noise * weight[..., None]).sum(1, keepdim=True)
         return drift + bounded(v - drift, self.kT_over_mass)
 
@@ -93,13 +102,7 @@ def bounded(v: Tensor, kT_over_mass: Tensor) -> Tensor:
 
 
 def advance(
-    force: Force,
-    x: Tensor,
-    v: Tensor,
-    clock: Clock,
-    bath: Bath | None = None,
-    weight: Tensor | None = None,
-    normals: Iterator[Tensor] | None = None,
+    force: Force, x: Tensor, v: Tensor, clock: Clock, bath: Bath | None = None
 ) -> tuple[Tensor, Tensor]:
     """Positions and velocities one frame later: `clock.count` times v += h a(x), bath,
     x += h v.
@@ -111,31 +114,39 @@ def advance(
             v = mean + (v - mean) * (
                 clock.fastest / (v - mean).norm(dim=-1, keepdim=True).clamp_min(1e-300)
             ).clamp_max(1.0)
-        if bath is not None and weight is not None:
-            v = bath.kick(v, clock.step, None if normals is None else next(normals), weight)
+        if bath is not None:
+            v = bath.kick(v, clock.step)
         x = x + clock.step * v
     return x, v
 
 
 def shoot(
-    force: Force,
-    before: Tensor,
-    last: Tensor,
-    clock: Clock,
-    rounds: int = 6,
-    first: Tensor | None = None,
+    force: Force, pair: Tensor, clock: Clock, rounds: int = 6, first: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The velocity at `last` of the path from `before` that meets it one frame later.
+    """The velocity at the second of two frames of the path that meets it from the first.
 
     Each round adds the miss over the time to the first velocity (the exact answer for a
     free particle, a contraction while forces change little within a frame); of all
-    rounds each system keeps the one with the least miss. `first`: a velocity to begin
-    with.
+    rounds each system keeps the one with the least miss.
+
+    Parameters
+    ----------
+    force : callable
+        Accelerations (b, n, d) at positions, and a sub-step's length.
+    pair : Tensor, shape (b, 2, n, d)
+        Two frames in a row.
+    clock : Clock
+        Their spacing and its sub-steps.
+    rounds : int, optional
+        Paths that are tried.
+    first : Tensor, shape (b, n, d), optional
+        A velocity to begin with.
 
     Returns
     -------
     velocity (b, n, d), and the miss (b,) that was left: its largest component.
     """
+    before, last = pair.unbind(1)
     if first is None:
         first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(
             before, clock.step
@@ -297,7 +308,7 @@ class Integrator(nn.Module):
         step before it.
         """
         if self.observer is None:
-            return shoot(force, frames[:, -2], frames[:, -1], self.clock(spacing))[0]
+            return shoot(force, frames[:, -2:], self.clock(spacing))[0]
         v = torch.zeros_like(frames[:, 0])
         for _, before, change in self.observed(prepared, force, frames, spacing):
             v = before + change

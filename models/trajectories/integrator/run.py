@@ -102,10 +102,12 @@ class IntegratorRun:
                 yield numbers.to(self.graph.mass.device) * self.model.noise
 
     def bath(self, temperature_K: Tensor) -> Bath:
-        """The thermostat at temperatures (b,)."""
+        """The thermostat at temperatures (b,); its noise begins anew."""
         return Bath(
             self.model.friction_per_fs,
             BOLTZMANN_AMU_A2_PER_FS2_K * temperature_K[:, None] / self.graph.mass,
+            self.weight,
+            self.normals() if self.model.noise else None,
         )
 
     @torch.no_grad()
@@ -122,13 +124,11 @@ class IntegratorRun:
             def force(x: Tensor, step: float) -> Tensor:
                 return self.force(x, step) + guard(x)
 
-        bath, normals = self.bath(temperature), self.normals()
+        bath = self.bath(temperature)
         x, out = known[:, -1], []
         v = velocity
         for _ in range(frames):
-            x, v = advance(
-                force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None
-            )
+            x, v = advance(force, x, v, self.clock, bath)
             out.append(x)
         return torch.stack(out, 1)
 

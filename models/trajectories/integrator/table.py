@@ -22,6 +22,7 @@ from equidrift.errors import ConfigError, InputError
 from equidrift.models.shared.config import (
     LICENCE,
     TRAINING_DATA,
+    Name,
     Names,
     TrainingConfig,
     config_errors,
@@ -69,7 +70,7 @@ class TableTraining(TrainingConfig):
 
     kind: Literal["integrator"] = "integrator"
     learn: Literal["table"]
-    name: str = Field(default="my-table", pattern=r"^[\w.+-]+$")
+    name: Name = "my-table"
     data: Names
     init: str = "trajectory"
     share: tuple[float, float] = (0.0, 0.6)

@@ -30,38 +30,26 @@ NODE, PAIR = FIXED + OFFSETS, FARTHEST + 1 + len(CENTRES_A)
 
 
 @dataclass(frozen=True, eq=False)
-class TorsionTable:
-    """The torsions of a molecule.
+class Substituents:
+    """The further substituents s of the axis atoms of m torsions.
 
     Attributes
     ----------
-    tree : TorsionTree
-        Of m torsions.
-    fixed : (m, FIXED)
-        What no conformation changes.
-    others : (s, 4)
-        The quadruple of each further substituent of a torsion's two axis atoms, which
-        gives its dihedral angle about the same axis.
-    place : (s,)
+    atoms : ndarray, shape (s, 4)
+        The quadruple that gives the dihedral angle of each one about the same axis.
+    place : ndarray, shape (s,)
         Its torsion, times two, and one more on the side that turns.
-    kind : (s, KINDS)
+    kind : ndarray, shape (s, KINDS)
         Its element.
-    path : (m, m, FARTHEST + 1)
-        Bonds between the axes of two torsions.
     """
 
-    tree: TorsionTree
-    fixed: Array
-    others: NDArray[np.int64]
+    atoms: NDArray[np.int64]
     place: NDArray[np.int64]
     kind: Array
-    path: Array
 
     @classmethod
-    def of(cls, molecule: Molecule) -> TorsionTable:
-        """Of the bonds that torsion moves turn; there may be none."""
-        tree = TorsionTree.of(molecule)
-        graph, kinds = Graph(molecule.n_atoms, molecule.bonds), element_kinds(molecule)
+    def of(cls, tree: TorsionTree, graph: Graph, kinds: Array) -> Substituents:
+        """Of a molecule's torsions, its graph and its atoms' elements (n, KINDS)."""
         others, place = [], []
         for t, (i, j, k, m) in enumerate(tree.atoms.tolist()):
             for a in graph.neighbours[j]:
@@ -74,9 +62,37 @@ class TorsionTable:
                     place.append(2 * t + 1)
         quads = np.array(others, np.int64).reshape(-1, 4)
         sides = np.array(place, np.int64)
-        atoms = np.where(sides % 2 == 0, quads[:, 0], quads[:, 3])
+        return cls(quads, sides, kinds[np.where(sides % 2 == 0, quads[:, 0], quads[:, 3])])
+
+
+@dataclass(frozen=True, eq=False)
+class TorsionTable:
+    """The torsions of a molecule.
+
+    Attributes
+    ----------
+    tree : TorsionTree
+        The m bonds that torsion moves turn, and the atoms that turn with each one.
+    fixed : ndarray, shape (m, FIXED)
+        What no conformation changes.
+    others : Substituents
+        Of the torsions' axis atoms.
+    path : ndarray, shape (m, m, FARTHEST + 1)
+        Bonds between the axes of two torsions.
+    """
+
+    tree: TorsionTree
+    fixed: Array
+    others: Substituents
+    path: Array
+
+    @classmethod
+    def of(cls, molecule: Molecule) -> TorsionTable:
+        """Of the bonds that torsion moves turn; there may be none."""
+        tree = TorsionTree.of(molecule)
+        graph, kinds = Graph(molecule.n_atoms, molecule.bonds), element_kinds(molecule)
         fixed = _fixed(molecule, tree, graph, kinds)
-        return cls(tree, fixed, quads, sides, kinds[atoms], _paths(tree, graph))
+        return cls(tree, fixed, Substituents.of(tree, graph, kinds), _paths(tree, graph))
 
     @property
     def count(self) -> int:
@@ -85,12 +101,12 @@ class TorsionTable:
 
     def node(self, x: Array) -> Array:
         """What tells each torsion (b, m, NODE) in conformations (b, n, 3)."""
-        b, m = len(x), self.count
+        b, m, others = len(x), self.count, self.others
         own = dihedrals(x, self.tree.atoms)
-        offset = dihedrals(x, self.others) - own[:, self.place // 2]
+        offset = dihedrals(x, others.atoms) - own[:, others.place // 2]
         turns = np.stack([np.cos(offset), np.sin(offset)], -1)  # (b, s, 2)
-        side = np.eye(2 * m)[self.place]  # (s, 2 m)
-        told = np.einsum("bst,sp,sk->bptk", turns, side, self.kind, optimize=True)
+        side = np.eye(2 * m)[others.place]  # (s, 2 m)
+        told = np.einsum("bst,sp,sk->bptk", turns, side, others.kind, optimize=True)
         fixed = np.broadcast_to(self.fixed, (b, m, FIXED))
         return np.concatenate([fixed, told.reshape(b, m, OFFSETS)], -1)
 

@@ -32,12 +32,10 @@ class LeapModel(TaskModel):
 
     Parameters
     ----------
-    weights : str
-        Path of a card or safetensors file of a training with `kind: leap`.
-    temperature_K : float
-        Of the dynamics.
+    weights, temperature_K
+        See `Leaper`; the temperature is that of the dynamics too.
     settle_fs : float
-        Of the dynamics after each leap.
+        Length of the dynamics after each leap.
     system : openmm.System or None
         In which leaps settle; None: MMFF94.
 

@@ -9,10 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from equidrift.errors import InputError
-from equidrift.models.shared.config import Names, TrainingConfig
+from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, begun, training_of
-from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics
 from equidrift.models.trajectories.integrator.train import part_runs
 from equidrift.models.trajectories.leap.data import LeapBatches
@@ -23,7 +22,7 @@ from equidrift.records import SYMBOLS
 TASK = "leap"
 
 
-class LeapTraining(TrainingConfig):
+class LeapTraining(SplitTraining):
     """What a training YAML may say.
 
     Unknown keys are errors. `data` names .npz files of tools/make_leaps.py, or folders of
@@ -31,19 +30,14 @@ class LeapTraining(TrainingConfig):
     """
 
     kind: Literal["leap"] = "leap"
-    name: str = Field(default="my-leap", pattern=r"^[\w.+-]+$")
-    data: Names
+    name: Name = "my-leap"
     init: str | None = None
     lags_ps: list[float] = Field(default=[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0], min_length=1)
     pairs_per_batch: int = Field(default=256, ge=8)
-    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
 
     def begin(self) -> LeapNetwork:
         """The network, with the weights of `init` or random ones."""
-        network: LeapNetwork = begun(
-            self, self.init, TASK, lambda sizes: LeapNetwork(LeapConfig(**sizes))
-        )
-        return network
+        return begun(self, self.init, TASK, lambda sizes: LeapNetwork(LeapConfig(**sizes)))
 
 
 def read_runs(names: list[str]) -> list[Dynamics]:

@@ -459,6 +459,12 @@ def test_fragment_with_wrong_positions() -> None:
         Fragment.of(molecule, positions * np.nan)
 
 
+def test_a_draw_refuses_an_option_that_it_does_not_know() -> None:
+    model: Any = JointModel(device="cpu")
+    with pytest.raises(TypeError, match="'guidnce'"):
+        model.sample(np.arange(1), steps=2, guidnce=2.0)
+
+
 def test_options_that_cannot_be() -> None:
     with pytest.raises(UnknownNameError, match="diffusion"):
         JointModel("joint", sampler="ddim")  # type: ignore[arg-type]

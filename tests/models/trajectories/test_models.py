@@ -95,15 +95,12 @@ def forecast(model: Integrator, graph: Graph, x: Tensor, spacing: float = 1.0) -
     """Four frames behind x, with the thermostat on and no noise."""
     prepared, force = model.bound(graph)
     v = model.velocities(prepared, force, x, spacing)
-    bath, weight, out = (
-        Bath(0.05, torch.full(graph.mass.shape, 10.0)),
-        graph.mass / graph.mass.sum(1, keepdim=True),
-        [],
-    )
-    y = x[:, -1]
+    weight = graph.mass / graph.mass.sum(1, keepdim=True)
+    bath = Bath(0.05, torch.full(graph.mass.shape, 10.0), weight)
+    y, out = x[:, -1], []
     with torch.no_grad():
         for _ in range(4):
-            y, v = advance(force, y, v, model.clock(spacing), bath, weight)
+            y, v = advance(force, y, v, model.clock(spacing), bath)
             out.append(y)
     return torch.stack(out, 1)
 
@@ -173,7 +170,7 @@ def test_shooting_finds_the_velocity() -> None:
     clock = Clock(0.3, 0.01)
     x, v = torch.randn(4, 3, 3, dtype=torch.float64), torch.randn(4, 3, 3, dtype=torch.float64)
     after, now = advance(force, x, v, clock)
-    found, miss = shoot(force, x, after, clock, rounds=12)
+    found, miss = shoot(force, torch.stack([x, after], 1), clock, rounds=12)
     assert miss.max() < 1e-10 and (found - now).abs().max() < 1e-8
 
 

@@ -148,13 +148,6 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     }, card
 
 
-def reproducible(card: dict[str, Any]) -> dict[str, Any]:
-    """The part of a card that is a function of config, data, seed and steps: all but
-    `run`, which tells of the clock.
-    """
-    return {key: value for key, value in card.items() if key != "run"}
-
-
 def _check_card(card: dict[str, Any]) -> None:
     """Refuse, before anything is written, a card that could not be read back."""
     from equidrift.stored import StoredCard, checked

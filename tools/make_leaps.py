@@ -5,23 +5,22 @@ leaps (`kind: leap`).
     make_leaps.py SMILES.txt OUT_FOLDER [--molecules 200] [--ns 2] [--temperature 300]
         [--part train] [--seconds 3600]
 
-SMILES.txt holds one SMILES a line. Of molecules of the part asked for (`held_out`:
+SMILES.txt holds one SMILES per line. Of molecules of the part asked for (`held_out`:
 train, val or test) that MMFF94 can type, with 1 to 8 torsions and at most 40 atoms, each
 is embedded by ETKDGv3, relaxed, warmed for 20 ps and run by Langevin dynamics (1/ps,
-hydrogens of 3 amu, bonds to hydrogen held, 2 fs steps) for --ns nanoseconds; a frame a
-picosecond is kept. Written: one file a molecule, PLACE.npz of `save_dynamics`, PLACE its
+hydrogens of 3 amu, bonds to hydrogen held, 2 fs steps) for --ns nanoseconds; a frame per
+picosecond is kept. Written: one file per molecule, PLACE.npz of `save_dynamics`, PLACE its
 line. A run depends on its line and on --seed alone: called again, the tool goes on with
-what is not there yet, and makes what one call would have made. 30 to 60 core-seconds a
-molecule and 2 ns.
+what is not there yet, and makes what one call would have made. 30 to 60 core-seconds per
+molecule of 2 ns.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
+from make_md import arguments, in_random_order
 
 from equidrift.adapters.openmm.simulation import Langevin
 from equidrift.adapters.rdkit.molecule import flat_smiles
@@ -81,30 +80,21 @@ def dynamics(molecule: Molecule, frames: int, temperature_K: float, seed: int) -
 
 def main() -> None:
     """Run what is not there yet."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("smiles", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--molecules", type=int, default=200)
-    parser.add_argument("--ns", type=float, default=2.0, help="nanoseconds of a molecule")
+    parser = arguments(__doc__, molecules=200, seconds=3600.0)
+    parser.add_argument("--ns", type=float, default=2.0, help="nanoseconds per molecule")
     parser.add_argument("--temperature", type=float, default=300.0, help="in K")
     parser.add_argument("--part", choices=("train", "val", "test"), default="train")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="after which it stops")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    lines = [line.split()[0] for line in options.smiles.read_text().splitlines() if line.strip()]
-    order = np.random.default_rng(options.seed).permutation(len(lines))
     made, begun, frames = 0, time.process_time(), round(1e6 * options.ns / SPACING_FS)
-    for k in order.tolist():
+    for k, smiles in in_random_order(options.smiles, options.seed):
         if made >= options.molecules or time.process_time() - begun > options.seconds:
             break
         path = options.out / f"{k:07d}.npz"
         if path.exists():
             made += 1
             continue
-        molecule = chosen(lines[k], options.part)
+        molecule = chosen(smiles, options.part)
         if molecule is None:
             continue
         run = dynamics(molecule, frames, options.temperature, options.seed + k)

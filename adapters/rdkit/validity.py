@@ -98,13 +98,6 @@ def _smiles(mol: Chem.Mol) -> str:
         return str(Chem.MolToSmiles(Chem.RemoveHs(mol)))
 
 
-def canonical_smiles(molecule: Molecule) -> str:
-    """RDKit's canonical SMILES with stereo, without explicit hydrogens: what tells
-    whether two molecules are the same.
-    """
-    return _smiles(to_mol(molecule))
-
-
 def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
     """A Mol and its coordinates with a hydrogen, placed by RDKit, on every open
     valence.

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.bench.rows import Row, row
+from equidrift.models.shared.run import own_random_state
 from equidrift.models.trajectories.data import windows
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import KnownFrames
@@ -68,7 +69,7 @@ def published_call(
     layers, width 128); measured on `batch`.
     """
     config = GeoTDMConfig(EGTNConfig(NODE_FEATURES, EDGE_FEATURES))
-    with torch.random.fork_rng(devices=[]):
+    with own_random_state():
         model = GeoTDM(config).eval()
     graph = molecule_graph(molecule, "GFN2-xTB", batch)
     graph.linked = linked(graph, 3)

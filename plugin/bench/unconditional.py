@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.bench.rows import Row, means, row
+from equidrift.models.shared.run import own_random_state
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.data import windows
@@ -84,8 +85,7 @@ def _trained(graph: Graph, study: _Study, epochs: int, seed: int) -> _Judge:
     state is left alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the forked state
+    with own_random_state(seed):
         judge = _Judge(graph)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     best, least, waited = copy.deepcopy(judge.state_dict()), _mean_loss(judge, study), 0

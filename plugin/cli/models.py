@@ -51,6 +51,18 @@ def command(
         names["md"] = sorted(proposals)
         print_json({"command": "models", **names, "not_importable": broken, "cards": cards})
         return 0
+    _print_names(proposals, broken)
+    if all_:
+        print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
+        for card in cards:
+            typer.echo("\n".join(_details(card)))
+    return 0
+
+
+def _print_names(proposals: Mapping[str, str], broken: Mapping[str, str]) -> None:
+    """One line per model and kind of proposals: how it is asked for, and what it does."""
+    from equidrift.registry import list_models
+
     for verb, table in tables().items():
         for entry in _default_first(list(table)):
             typer.echo(f"equidrift {verb} --model {entry}: {summary(table[entry])}")
@@ -60,11 +72,6 @@ def command(
         typer.echo(f"equidrift sample --model {entry}: of another package")
     for problem in broken.values():
         typer.echo(f"does not load: {problem}")
-    if all_:
-        print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
-        for card in cards:
-            typer.echo("\n".join(_details(card)))
-    return 0
 
 
 def tables() -> dict[str, Mapping[str, str]]:

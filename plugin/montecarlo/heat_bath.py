@@ -152,11 +152,6 @@ class HeatBathProposer(CautiousProposer):
         self.turns = tree.n_torsions if turns is None else turns
         self._circles = [Turn(tree, k, self.terms) for k in range(tree.n_torsions)]
 
-    @property
-    def moved_bonds(self) -> list[str]:
-        """A label a torsion, for acceptance statistics."""
-        return self.tree.labels()
-
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal from one state (n_atoms, 3)."""
         x, change, m = np.array(positions_A, np.float64), 0.0, len(self._circles)

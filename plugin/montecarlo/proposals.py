@@ -111,11 +111,6 @@ class TorsionProposer(DrawnAnew):
             )
         self.tree, self.density, self.block_size, self.name = tree, density, block_size, name
 
-    @property
-    def moved_bonds(self) -> list[str]:
-        """A label a torsion, for acceptance statistics."""
-        return self.tree.labels()
-
     def propose_independent(
         self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
     ) -> list[Proposal]:
@@ -209,11 +204,6 @@ class LocalTorsionProposer(SteppedTogether):
         if not sigma_rad > 0:
             raise InputError(f"sigma_rad must be positive, not {sigma_rad}; give for example 0.5")
         self.tree, self.sigma_rad, self.block_size = tree, float(sigma_rad), block_size
-
-    @property
-    def moved_bonds(self) -> list[str]:
-        """A label a torsion, for acceptance statistics."""
-        return self.tree.labels()
 
     def propose_many(
         self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator

@@ -73,9 +73,3 @@ def packed(cards: Iterable[Card]) -> Iterator[str]:
     while page := list(islice(source, CARDS_A_PAGE)):
         text = json.dumps(page, separators=(",", ":"), allow_nan=False)
         yield base64.b64encode(zlib.compress(text.encode("utf-8"), 9)).decode("ascii")
-
-
-def unpacked_cards(chunk: str) -> list[Card]:
-    """The cards of a piece that `packed` made."""
-    cards: list[Card] = json.loads(zlib.decompress(base64.b64decode(chunk)))
-    return cards

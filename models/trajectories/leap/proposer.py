@@ -57,11 +57,6 @@ class LeapProposer(Proposer):
         self.lag_ps = self.leaper.check_lag(lag_ps)
         self.tree, self.name = self.leaper.table(molecule).tree, "leap"
 
-    @property
-    def moved_bonds(self) -> list[str]:
-        """A label a torsion, for acceptance statistics."""
-        return self.tree.labels()
-
     def propose(
         self, positions_A: NDArray[np.float64], *, kT_eV: float, rng: np.random.Generator
     ) -> Proposal:

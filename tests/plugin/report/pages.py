@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import zlib
 from hashlib import sha256
 from html import unescape
 from pathlib import Path
 
-from equidrift.report.parts import Card, unpacked_cards
+from equidrift.report.parts import Card
 
 
 def cards_of(page: Path) -> list[list[Card]]:
     """The molecules of a page, one list for each piece that is drawn at once."""
     text = page.read_text(encoding="utf-8")
     chunks = re.findall(r'<script type="application/octet-stream"[^>]*>([^<]*)</script>', text)
-    return [unpacked_cards(chunk) for chunk in chunks]
+    return [json.loads(zlib.decompress(base64.b64decode(chunk))) for chunk in chunks]
 
 
 def policy_of(page: Path) -> str:

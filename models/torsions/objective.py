@@ -13,7 +13,7 @@ from equidrift.models.torsions.data import FrameBatch
 from equidrift.models.torsions.flow import SIGMA_MAX, SIGMA_MIN
 from equidrift.models.torsions.network import torsion
 
-LEVELS, NOISES = 4, 4  # noise levels per frame, and draws of noise per level
+NOISE_LEVELS, NOISES = 4, 4  # noise levels per frame, and draws of noise per level
 
 
 def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,13 +64,13 @@ def torsion_loss(network: nn.Module, batch: FrameBatch) -> Tensor:
     # so that a seed means the same on every device
     generator = torch.Generator().manual_seed(batch.seed)
     on = batch.positions_A.device
-    places = torch.rand(frames, LEVELS, generator=generator, device="cpu").to(on)
-    u = (torch.arange(LEVELS, device=on) + places) / LEVELS
+    places = torch.rand(frames, NOISE_LEVELS, generator=generator, device="cpu").to(on)
+    u = (torch.arange(NOISE_LEVELS, device=on) + places) / NOISE_LEVELS
     low, high = math.log(0.8 * SIGMA_MIN), math.log(1.05 * SIGMA_MAX)
     sigmas = torch.exp(low + (high - low) * u)
     singles, pairs = network(batch, sigmas)
     phi = torsion(batch.positions_A, batch.reference).reshape(frames, 1, 1, m)
-    shape = (frames, LEVELS, NOISES // 2, m)
+    shape = (frames, NOISE_LEVELS, NOISES // 2, m)
     noise = torch.randn(shape, generator=generator, device="cpu").to(on)
     noised = phi + sigmas[..., None, None] * torch.cat([noise, -noise], dim=2)
     score, divergence = score_and_divergence(singles, pairs, noised)

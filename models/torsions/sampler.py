@@ -14,7 +14,7 @@ from equidrift.geometry import Floats
 from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.conditioned import TABLE_BINS, Conditioned
 from equidrift.models.torsions.flow import local_move
-from equidrift.models.torsions.scores import LEVELS, Scores
+from equidrift.models.torsions.scores import NOISE_LEVELS, Scores
 from equidrift.montecarlo.densities import GeometryDensity, floor_for
 from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule, Proposal
@@ -198,7 +198,7 @@ def load_torsion(
     if block_size is None and tree.n_torsions > 3:
         block_size = 2
     width = min(block_size or tree.n_torsions, tree.n_torsions)  # torsions that move at once
-    n_levels = 1 if kind == "independent" and width <= max(TABLE_BINS) else LEVELS
+    n_levels = 1 if kind == "independent" and width <= max(TABLE_BINS) else NOISE_LEVELS
     scores = Scores(tree, molecule, weights, n_levels) if known else Scores(tree, n_levels=n_levels)
     proposer = DiffusionProposer(scores, kind=kind, block_size=block_size, **options)
     if positions_A is not None:

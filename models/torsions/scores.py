@@ -33,7 +33,7 @@ from equidrift.montecarlo.proposals import check_turns
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 
-LEVELS = 12
+NOISE_LEVELS = 12
 _LEAST_FRAMES = 20
 
 
@@ -67,7 +67,7 @@ class Scores:
     tree: TorsionTree
     molecule: Molecule | None = None
     weights: str | None = None
-    n_levels: int = LEVELS
+    n_levels: int = NOISE_LEVELS
     use_geometry: bool | None = None
     theta: Complexes | None = field(default=None, repr=False)  # (L, C), of the fit
 

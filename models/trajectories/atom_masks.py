@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.checks.conditions import make_conditions
-from equidrift.engine.conformers import generate
+from equidrift.engine.conformers import sample_molecule
 from equidrift.errors import EquidriftError, InputError
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.newton import Held, newton_step
@@ -62,7 +62,7 @@ def conformer_frame(
         )
     held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})
     try:
-        made: NDArray[np.float64] = generate(
+        made: NDArray[np.float64] = sample_molecule(
             molecule, 1, model="etkdg-mmff", seed=seed, conditions=held
         ).positions_A[0]
     except EquidriftError as error:

@@ -12,7 +12,7 @@ from torch import nn
 from equidrift.models.shared.backbones.choice import TRUNKS
 from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.trainer import Batches, Loss
-from equidrift.models.trajectories.graphs import LEVELS
+from equidrift.models.trajectories.graphs import MD_LEVELS
 
 
 class TrajectoryTraining(SplitTraining):
@@ -55,8 +55,8 @@ class TrajectoryTraining(SplitTraining):
     @field_validator("level")
     @classmethod
     def _known_level(cls, value: str) -> str:
-        if value not in LEVELS:
-            raise ValueError(f"unknown level of theory {value!r}; known are {', '.join(LEVELS)}")
+        if value not in MD_LEVELS:
+            raise ValueError(f"unknown level of theory {value!r}; known are {', '.join(MD_LEVELS)}")
         return value
 
 

@@ -15,7 +15,7 @@ from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.records import Molecule
 
-LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
+MD_LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
 MASSES = (
     1.008,
     10.81,
@@ -30,15 +30,15 @@ MASSES = (
     79.904,
     126.904,
 )  # amu, as ELEMENTS
-NODE_FEATURES, EDGE_FEATURES = sum(ATOM_CODES) + len(LEVELS), sum(PAIR_CODES)
+NODE_FEATURES, EDGE_FEATURES = sum(ATOM_CODES) + len(MD_LEVELS), sum(PAIR_CODES)
 
 
 @lru_cache(maxsize=512)
 def _features(
     molecule: Molecule, level: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    if level not in LEVELS:
-        raise UnknownNameError("level of theory of a trajectory", level, LEVELS)
+    if level not in MD_LEVELS:
+        raise UnknownNameError("level of theory of a trajectory", level, MD_LEVELS)
     codes = graph_codes(molecule)
     node = np.concatenate(
         [np.eye(size, dtype=np.float32)[codes.atom[:, k]] for k, size in enumerate(ATOM_CODES)], -1
@@ -48,7 +48,7 @@ def _features(
         -1,
     )
     which = np.repeat(
-        np.eye(len(LEVELS), dtype=np.float32)[[LEVELS.index(level)]], molecule.n_atoms, 0
+        np.eye(len(MD_LEVELS), dtype=np.float32)[[MD_LEVELS.index(level)]], molecule.n_atoms, 0
     )
     mass = np.array([MASSES[ELEMENTS.index(z)] for z in molecule.numbers.tolist()])
     return np.concatenate([node, which], -1), edge, mass

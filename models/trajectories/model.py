@@ -64,7 +64,7 @@ class ChemistryModel(TaskModel):
     ----------
     weights : name of a shipped model, or the path of a card or safetensors file that
         `equidrift train` wrote.
-    level : level of theory of the dynamics, one of `LEVELS`. None: the one whose
+    level : level of theory of the dynamics, one of `MD_LEVELS`. None: the one whose
         training held this molecule, else the one that was trained on most molecules.
     device : torch device; None is CUDA where there is one, else the CPU.
     """

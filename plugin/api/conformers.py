@@ -7,7 +7,7 @@ from typing import Any
 from equidrift.arguments import check_count
 from equidrift.checks.geometry import check_supported
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import BATCH_SIZE, generate
+from equidrift.engine.conformers import BATCH_SIZE, sample_molecule
 from equidrift.engine.notes import tell
 from equidrift.engine.refined import fresh_notes, join_refined, refine_part
 from equidrift.engine.run import MAX_ATTEMPTS
@@ -157,7 +157,7 @@ def sample(  # noqa: PLR0913 - public
     molecule = _single_isomer(what, charge, largest_fragment, stereo)
     try:
         with conformer_bar(n, shown=progress) as callback:
-            ensemble = generate(molecule, n, settings=options.settings(callback))
+            ensemble = sample_molecule(molecule, n, settings=options.settings(callback))
     except NoValidSamplesError as error:
         if error.partial is not None:
             error.partial = options.arranged(error.partial)

@@ -30,7 +30,7 @@ from equidrift.models.fields.functions.kernels import fit_kernel, fitted_family
 
 QUICK, FULL = 4, 25  # frames per molecule of rMD17; ten times as many molecules of QM9
 PLAIN_MOLECULES, PLAIN_STEPS = 45, 40  # of the fit of the plain kernel
-LEVELS = {0.5: 0.6745, 0.9: 1.6449}  # of intervals: the normal law's half width in deviations
+HALF_WIDTHS = {0.5: 0.6745, 0.9: 1.6449}  # of intervals: the normal law's half width in deviations
 Law = Callable[[AtomFields], tuple[Tensor, AtomGram]]
 
 
@@ -92,7 +92,7 @@ def measured(
     generator = torch.Generator().manual_seed(20_240_003)
     widths = {
         f"coverage{round(100 * level)}": model.half_width(share, level) if ours else normal
-        for level, normal in LEVELS.items()
+        for level, normal in HALF_WIDTHS.items()
     }
     columns: dict[str, list[float]] = {}
     for k in range(len(data)):

@@ -24,7 +24,7 @@ from equidrift.bench.machine import Progress, data_folder, references, silent
 from equidrift.bench.rows import Row, means, medians, row, share_errors
 from equidrift.checks.conditions import Conditions, Known, make_conditions
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.engine.conformers import generate, make_settings
+from equidrift.engine.conformers import make_settings, sample_molecule
 from equidrift.errors import EquidriftError, MissingDependencyError
 from equidrift.geometry import superposed
 from equidrift.records import Molecule
@@ -188,7 +188,7 @@ def ours(system: System, model: object, *, free: bool) -> tuple[NDArray[np.float
     """
     conditions = None if free else system.conditions
     try:
-        ensemble = generate(system.molecule, SAMPLES, model=model, conditions=conditions)
+        ensemble = sample_molecule(system.molecule, SAMPLES, model=model, conditions=conditions)
     except EquidriftError:
         return np.zeros((0, system.molecule.n_atoms, 3)), SAMPLES
     x = ensemble.positions_A

@@ -20,7 +20,7 @@ from equidrift.cli.values import integer, option
 QUIET_HELP = "Print only errors."
 VERBOSE_HELP = "Print log messages; -vv prints debug messages too."
 THREADS_HELP = "CPU threads for the neural networks. Default: PyTorch's choice."
-LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
+LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
 
 
 def with_common_options(
@@ -61,7 +61,7 @@ def common_options(
         output), and is printed even if quiet.
     """
     with ExitStack() as stack:
-        stack.enter_context(_records(logging.ERROR if quiet else LEVELS[min(verbose, 2)]))
+        stack.enter_context(_records(logging.ERROR if quiet else LOG_LEVELS[min(verbose, 2)]))
         if threads is not None:
             stack.enter_context(torch_threads(threads))
         if quiet:

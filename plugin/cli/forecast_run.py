@@ -16,7 +16,7 @@ from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.forecast import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
-from equidrift.engine.frames import Job, Settings, make_settings
+from equidrift.engine.frames import FrameJob, TrajectorySettings, make_settings
 from equidrift.engine.trajectories import (
     CONTEXT,
     forecast_job,
@@ -87,7 +87,7 @@ def _check_mode(request: Request) -> None:
         )
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: Request) -> TrajectorySettings:
     """The engine's settings, with the model loaded."""
     own = model_options(request.set_, request.device)
     return make_settings(
@@ -101,7 +101,7 @@ def settings_of(request: Request) -> Settings:
     )
 
 
-def _job(request: Request, given: Trajectory, settings: Settings) -> Job:
+def _job(request: Request, given: Trajectory, settings: TrajectorySettings) -> FrameJob:
     if request.interpolate:
         return interpolation_job(given, request.frames, settings)
     if request.refine:
@@ -109,7 +109,7 @@ def _job(request: Request, given: Trajectory, settings: Settings) -> Job:
     return forecast_job(given, request.frames or 0, settings)
 
 
-def identity_of(request: Request, settings: Settings, job: Job) -> dict[str, Any]:
+def identity_of(request: Request, settings: TrajectorySettings, job: FrameJob) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
     told: dict[str, Any] = {} if request.smiles is None else {"smiles": request.smiles}
     told |= {"largest_fragment": True} if request.largest_fragment else {}
@@ -148,7 +148,7 @@ def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
 class Run:
     """One run of the command: where it stands, and what its summary says."""
 
-    def __init__(self, request: Request, job: Job, stream: TrajectoryStream) -> None:
+    def __init__(self, request: Request, job: FrameJob, stream: TrajectoryStream) -> None:
         self.request, self.job, self.stream = request, job, stream
         self.finished_before = stream.finished
         nothing = {"samples": request.n, "frames": job.n_frames, "done": 0}

@@ -17,9 +17,8 @@ from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
-from equidrift.engine.molecule_settings import Settings, make_settings
-from equidrift.engine.molecules import Run as EngineRun
-from equidrift.engine.molecules import batches, provenance
+from equidrift.engine.molecule_settings import MoleculeSettings, make_settings
+from equidrift.engine.molecules import Tally, batches, provenance
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
@@ -66,7 +65,7 @@ def check(request: Request) -> None:
         )
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: Request) -> MoleculeSettings:
     """The engine's settings, with the model loaded."""
     own = model_options(request.set_, request.device)
     with blamed_on("--relax"):
@@ -101,7 +100,7 @@ def _check_wishes(request: Request, targets: dict[str, float], model: MoleculeMo
                 check_fragment(request.fragment, model)
 
 
-def identity_of(request: Request, settings: Settings) -> dict[str, Any]:
+def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
     return {
         **provenance(settings),
@@ -146,10 +145,10 @@ class Run:
     not.
     """
 
-    def __init__(self, request: Request, settings: Settings, writer: Writer) -> None:
+    def __init__(self, request: Request, settings: MoleculeSettings, writer: Writer) -> None:
         self.request, self.settings, self.writer = request, settings, writer
         state = writer.summary
-        self.engine = EngineRun.restored(state) if state else EngineRun()
+        self.engine = Tally.restored(state) if state else Tally()
         self.achieved: dict[str, list[float]] = state.get("achieved", {})
         self.short = str(state.get("short", ""))
         self.begun, self.resumed = time.monotonic(), self.engine.found

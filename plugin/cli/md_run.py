@@ -12,7 +12,7 @@ from equidrift.cli.output import print_json
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.montecarlo.plan import Plan, checkpoint_of
 from equidrift.montecarlo.run import run_plan
-from equidrift.montecarlo.target import Settings
+from equidrift.montecarlo.target import ChainSettings
 from equidrift.outputs import claim
 from equidrift.progress import phase_bar
 from equidrift.registry import host_function
@@ -57,7 +57,7 @@ def _claim_plot(plan: Plan, plot: Path, *, overwrite: bool) -> None:
     claim([plot], inputs=[plan.what, *plan.settings.forcefield], own=own, overwrite=overwrite)
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: Request) -> ChainSettings:
     """The settings of the run.
 
     Raises
@@ -65,7 +65,7 @@ def settings_of(request: Request) -> Settings:
     InputError
         If one cannot be used.
     """
-    return Settings(
+    return ChainSettings(
         temperature_K=request.temperature,
         proposals=request.proposals,
         timestep_fs=picoseconds(request.timestep) * _FS_PER_PS,

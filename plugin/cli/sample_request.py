@@ -8,7 +8,7 @@ from equidrift.checks.conditions import make_conditions
 from equidrift.cli.checked import blamed_on, check_smiles, loaded, model_options
 from equidrift.cli.sample import Request
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import Settings, provenance
+from equidrift.engine.conformers import ConformerSettings, provenance
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
@@ -102,7 +102,7 @@ def needs_all(request: Request, asked: ConformerOptions) -> str:
     return next((name for name in needs if needs[name]), "")
 
 
-def settings_of(request: Request, asked: ConformerOptions) -> Settings:
+def settings_of(request: Request, asked: ConformerOptions) -> ConformerSettings:
     """The engine's settings, with the model loaded."""
     with blamed_on("--relax"):
         make_relax(asked.relax)
@@ -115,7 +115,9 @@ def settings_of(request: Request, asked: ConformerOptions) -> Settings:
     return asked.settings(loaded=loaded(make_model, request.model, asked.chosen))
 
 
-def identity_of(request: Request, asked: ConformerOptions, settings: Settings) -> dict[str, Any]:
+def identity_of(
+    request: Request, asked: ConformerOptions, settings: ConformerSettings
+) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
     prune, sort, window = asked.wanted
     return {

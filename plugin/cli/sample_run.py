@@ -16,7 +16,7 @@ from equidrift.cli.sample import Request
 from equidrift.cli.sample_request import check, identity_of, needs_all, settings_of
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
+from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows, provenance
 from equidrift.engine.presets import preset_text
 from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
 from equidrift.files.formats import STDOUT
@@ -53,7 +53,7 @@ class Run:
     """One run of the command: where it stands, and what its summary says."""
 
     def __init__(
-        self, request: Request, asked: ConformerOptions, settings: Settings, read: Inputs
+        self, request: Request, asked: ConformerOptions, settings: ConformerSettings, read: Inputs
     ) -> None:
         self.request, self.settings, self.read = request, settings, read
         self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from equidrift.checks.conditions import make_conditions
-from equidrift.engine.conformer_settings import Settings, make_settings
+from equidrift.engine.conformer_settings import ConformerSettings, make_settings
 from equidrift.engine.presets import with_preset
 from equidrift.engine.relax import (
     DISTINCT_RMS_A,
@@ -79,7 +79,7 @@ class ConformerOptions(RunOptions):
 
     def settings(
         self, callback: Callback | None = None, *, loaded: ConformerModel | None = None
-    ) -> Settings:
+    ) -> ConformerSettings:
         """The engine's settings, of the model `loaded` if that was made with the options
         `chosen` already; errors as `make_settings`, `make_relax` and `make_conditions`.
         """

@@ -26,7 +26,7 @@ WINDOW = 512  # samples held at a time when many molecules, or many samples, are
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings[ConformerModel]):
+class ConformerSettings(RunSettings[ConformerModel]):
     """What every draw of a run has in common; `generate` explains the fields."""
 
     batch_size: int = BATCH_SIZE
@@ -68,7 +68,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     conditions: Conditions | None = None,
     distinct_A: float | None = None,
     **model_options: Any,
-) -> Settings:
+) -> ConformerSettings:
     """Check the options of a run and load its model.
 
     Parameters
@@ -110,7 +110,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     made = _limited(made, timeout_s, conditions)
     size = batch_size or made.batch_size or BATCH_SIZE
     limit = {} if timeout_s is None else {"timeout_s": timeout_s}
-    return Settings(
+    return ConformerSettings(
         model=made,
         seed=seed,
         steps=steps,
@@ -156,7 +156,7 @@ def check_seconds(timeout_s: float | None) -> None:
         )
 
 
-def provenance(settings: Settings) -> dict[str, Any]:
+def provenance(settings: ConformerSettings) -> dict[str, Any]:
     """Where a run's samples come from: model, weights, seed, options and version."""
     known = {} if settings.conditions is None else {"conditions": settings.conditions.fingerprint()}
     return known | settings.origin()

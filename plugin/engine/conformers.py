@@ -21,7 +21,7 @@ from equidrift.checks.geometry import ELEMENTS, MAX_ATOMS, check_supported
 from equidrift.engine.capabilities import ConfidentConformerModel, MarkingConformerModel
 from equidrift.engine.conformer_settings import (
     BATCH_SIZE,
-    Settings,
+    ConformerSettings,
     make_settings,
     provenance,
 )
@@ -36,15 +36,15 @@ from equidrift.units import KCAL_MOL_PER_EV
 
 __all__ = [
     "BATCH_SIZE",
+    "ConformerSettings",
     "Piece",
-    "Settings",
     "check_molecule",
-    "generate",
     "generate_chunks",
     "generate_many",
     "generate_windows",
     "make_settings",
     "provenance",
+    "sample_molecule",
 ]
 
 WINDOW_MOLECULES = 256
@@ -63,7 +63,7 @@ class Piece:
     last: bool
 
 
-def _ensemble(task: Task, settings: Settings) -> Ensemble:
+def _ensemble(task: Task, settings: ConformerSettings) -> Ensemble:
     rejected = {reason: task.reasons[reason] for reason in sorted(task.reasons)}
     scores = {} if task.known is None else task.known.scores(task.positions)
     notes = [*notes_of(task.molecule, settings), *missing(task, settings.distinct_A)]
@@ -108,7 +108,7 @@ def _expected(task: Task, model: ConfidentConformerModel) -> dict[str, NDArray[n
     return {"expected_rmsd_A": np.where(task.refined == 1, expected, np.nan)}
 
 
-def check_molecule(molecule: Molecule, settings: Settings) -> None:
+def check_molecule(molecule: Molecule, settings: ConformerSettings) -> None:
     """Refuse what the model of these settings cannot handle, or what cannot be held as
     asked.
 
@@ -126,12 +126,12 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
         settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
 
 
-def generate(
+def sample_molecule(
     molecule: Molecule,
     n: int,
     *,
     model: object = "default",
-    settings: Settings | None = None,
+    settings: ConformerSettings | None = None,
     **options: Any,
 ) -> Ensemble:
     """Valid conformers of one molecule, n of them.
@@ -145,7 +145,7 @@ def generate(
     model : str or object
         A name of `equidrift.list_models()`, or an object with `sample(molecule, seeds,
         *, steps, callback)`.
-    settings : Settings, optional
+    settings : ConformerSettings, optional
         Of `make_settings`, in place of `model` and the options.
     **options
         Of `make_settings`.
@@ -180,14 +180,14 @@ def generate_chunks(
     n: int,
     *,
     model: object = "default",
-    settings: Settings | None = None,
+    settings: ConformerSettings | None = None,
     start: int = 0,
     **options: Any,
 ) -> Iterator[Ensemble]:
-    """Conformers start..n-1 of one molecule as Ensembles of at most `Settings.window`,
+    """Conformers start..n-1 of one molecule as Ensembles of at most `ConformerSettings.window`,
     in order, in constant memory.
 
-    Parameters and errors are `generate`'s; `start` must be where a chunk of an earlier
+    Parameters and errors are `sample_molecule`'s; `start` must be where a chunk of an earlier
     run ended.
     """
     check_count("n", n)
@@ -204,7 +204,7 @@ def generate_many(
     molecules: Iterable[Molecule | EquidriftError],
     n: int,
     *,
-    settings: Settings,
+    settings: ConformerSettings,
     start: tuple[int, int] = (0, 0),
     window: int | None = None,
 ) -> Iterator[Piece]:
@@ -216,13 +216,13 @@ def generate_many(
         Molecules, or the error met in reading one, which comes out again in its place.
     n : int
         Conformers of each.
-    settings : Settings
+    settings : ConformerSettings
         Of `make_settings`.
     start : (int, int)
         (Molecules done, samples done of the next): where to go on. `molecules` must
         begin with the first of them not done.
     window : int, optional
-        Samples held at a time, None for `Settings.window`.
+        Samples held at a time, None for `ConformerSettings.window`.
 
     Yields
     ------
@@ -238,7 +238,7 @@ def generate_windows(
     molecules: Iterable[Molecule | EquidriftError],
     n: int,
     *,
-    settings: Settings,
+    settings: ConformerSettings,
     start: tuple[int, int] = (0, 0),
     window: int | None = None,
     keep: Keep | None = None,
@@ -276,7 +276,7 @@ class _Plan:
         self,
         source: Iterator[Molecule | EquidriftError],
         n: int,
-        settings: Settings,
+        settings: ConformerSettings,
         window: int,
         index: int,
         begin: int,
@@ -340,7 +340,7 @@ class _Plan:
         self.index, self.begin, self.molecule = self.index + 1, 0, None
 
 
-def _piece(task: Task, n: int, settings: Settings) -> Piece:
+def _piece(task: Task, n: int, settings: ConformerSettings) -> Piece:
     if task.error is not None:
         if isinstance(task.error, NoValidSamplesError) and task.valid.any():
             task.error.partial = _ensemble(task, settings)[task.valid]

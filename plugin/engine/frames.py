@@ -28,7 +28,7 @@ BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings[TrajectoryModel]):
+class TrajectorySettings(RunSettings[TrajectoryModel]):
     """What every draw of a run has in common; `equidrift.forecast` explains the fields."""
 
     broken: str = "redraw"
@@ -46,7 +46,7 @@ def make_settings(
     callback: Callback | None = None,
     options: Mapping[str, Any] | None = None,
     **model_options: Any,
-) -> Settings:
+) -> TrajectorySettings:
     """Check the options of a run and load its model.
 
     `options` are those that a model handed in as an object was made with: they are told
@@ -64,7 +64,7 @@ def make_settings(
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
     made = model_of(make_trajectory_model, as_trajectory_model, model, model_options)
     size = batch_size or made.batch_size or BATCH_SIZE
-    return Settings(
+    return TrajectorySettings(
         model=made,
         seed=seed,
         steps=steps,
@@ -80,7 +80,7 @@ def make_settings(
 Draw = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
-class Job(ABC):
+class FrameJob(ABC):
     """Draws frames by batches of samples; subclasses say which frames.
 
     Parameters
@@ -96,7 +96,11 @@ class Job(ABC):
     n_frames: int  # of each sample
 
     def __init__(
-        self, frame: Trajectory, settings: Settings, usual: set[str], notes: Sequence[str] = ()
+        self,
+        frame: Trajectory,
+        settings: TrajectorySettings,
+        usual: set[str],
+        notes: Sequence[str] = (),
     ) -> None:
         self.frame, self.settings, self.usual = frame, settings, usual - {""}
         self.check = check_of(frame)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
 from equidrift.checks.trajectory import check_trajectory
-from equidrift.engine.frames import Job, Settings, check_of
+from equidrift.engine.frames import FrameJob, TrajectorySettings, check_of
 from equidrift.errors import InputError
 from equidrift.records import Chunk, Trajectory
 from equidrift.seeds import sample_seeds
@@ -18,7 +18,7 @@ from equidrift.seeds import sample_seeds
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
 
 
-class Completion(Job):
+class Completion(FrameJob):
     """The frames of a trajectory that are not known, in overlapping windows if it is
     longer than the model sees (`model.window`).
 
@@ -31,7 +31,9 @@ class Completion(Job):
         ones do.
     """
 
-    def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
+    def __init__(
+        self, whole: Trajectory, known: NDArray[np.bool_], settings: TrajectorySettings
+    ) -> None:
         self.n_frames, self.whole, self.known = len(whole), whole, known
         by_frame: NDArray[np.bool_] = known.reshape(len(known), -1)
         frames: NDArray[np.bool_] = np.asarray(by_frame.any(axis=1))
@@ -50,7 +52,7 @@ class Completion(Job):
         start: tuple[int, int] = (0, 0),
         done_A: NDArray[np.float64] | None = None,  # noqa: ARG002 - a batch is one chunk
     ) -> Iterator[Chunk]:
-        """See `Job.chunks`."""
+        """See `FrameJob.chunks`."""
         for sample in range(start[0], n, self.settings.batch_size):
             yield self._chunk(
                 sample,
@@ -86,7 +88,7 @@ class Completion(Job):
     def trajectory(
         self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
     ) -> Trajectory:
-        """See `Job.trajectory`."""
+        """See `FrameJob.trajectory`."""
         if self.known.ndim == 2:
             return self.whole.replace(
                 positions_A=positions_A,

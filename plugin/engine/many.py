@@ -10,7 +10,7 @@ from typing import Any
 
 from equidrift.arguments import check_count
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import Piece, Settings, generate_many
+from equidrift.engine.conformers import ConformerSettings, Piece, generate_many
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
@@ -118,7 +118,7 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
 def _sampled(
     source: Iterator[Molecule | EquidriftError],
     n: int,
-    settings: Settings,
+    settings: ConformerSettings,
     options: ConformerOptions,
     names: dict[int, str],
     progress: bool,

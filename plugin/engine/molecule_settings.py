@@ -24,7 +24,7 @@ SLOW_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings[MoleculeModel]):
+class MoleculeSettings(RunSettings[MoleculeModel]):
     """What every draw of a run has in common; `equidrift.generate` explains the fields."""
 
     targets: Mapping[str, float] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class MoleculeOptions(RunOptions):
 
     def settings(
         self, callback: Callback | None = None, *, made_with: Mapping[str, Any] | None = None
-    ) -> Settings:
+    ) -> MoleculeSettings:
         """Check the options of a run and load its model.
 
         Parameters
@@ -88,7 +88,7 @@ class MoleculeOptions(RunOptions):
         stereo = [] if fragment is None else stereo_notes(fragment[0], KEPT)
         for note in stereo:
             warn(note, "engine", stacklevel=4)
-        return Settings(
+        return MoleculeSettings(
             model=model,
             seed=seed,
             steps=self.steps,
@@ -111,7 +111,7 @@ def make_settings(
     callback: Callback | None = None,
     options: Mapping[str, Any] | None = None,
     **asked: Any,
-) -> Settings:
+) -> MoleculeSettings:
     """The settings of a run; errors are those of `MoleculeOptions.settings`.
 
     Parameters

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, judge
-from equidrift.engine.molecule_settings import MoleculeOptions, Settings
+from equidrift.engine.molecule_settings import MoleculeOptions, MoleculeSettings
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import (
     ModelError,
@@ -37,7 +37,7 @@ LEAST_DRAWS = 200  # before a run is given up
 
 
 @dataclass(eq=False)
-class Run:
+class Tally:
     """Where a run stands: draws judged, molecules found, reasons counted, SMILES seen.
 
     `state` and `restored` are its journal.
@@ -58,7 +58,7 @@ class Run:
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Run:
+    def restored(cls, state: Mapping[str, Any]) -> Tally:
         """The run whose `state` was written."""
         return cls(
             state["drawn"],
@@ -68,7 +68,7 @@ class Run:
         )
 
 
-def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
+def batches(n: int, settings: MoleculeSettings, run: Tally) -> Iterator[list[Ensemble]]:
     """The molecules found in each batch of draws, until the run has n of them; `run` is
     brought up to date before each is handed out.
 
@@ -94,7 +94,7 @@ def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
         yield _scored(made, settings)
 
 
-def _draws_for(missing: int, run: Run) -> int:
+def _draws_for(missing: int, run: Tally) -> int:
     """How many draws will probably do; it depends on where the run stands alone, so
     that a continued run draws in the same batches.
     """
@@ -102,7 +102,7 @@ def _draws_for(missing: int, run: Run) -> int:
     return max(1, math.ceil(1.1 * missing / rate))
 
 
-def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
+def _drawn(settings: MoleculeSettings, start: int, count: int) -> list[Draw]:
     """Draws start.. of a run, judged."""
     seeds = sample_seeds(settings.seed, start, start + count)
     options: dict[str, Any] = {"steps": settings.steps}
@@ -120,7 +120,7 @@ def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
 
 
-def _taken(draws: Sequence[Draw], n: int, run: Run) -> Iterator[Draw]:
+def _taken(draws: Sequence[Draw], n: int, run: Tally) -> Iterator[Draw]:
     """The draws that are valid and new, until the run has n; counts as it goes."""
     for draw in draws:
         if run.found == n:
@@ -136,7 +136,7 @@ def _taken(draws: Sequence[Draw], n: int, run: Run) -> Iterator[Draw]:
         yield draw
 
 
-def _too_few(n: int, settings: Settings, run: Run) -> NoValidSamplesError:
+def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesError:
     hint = "ask for fewer, raise max_attempts (--max-attempts), or try another model"
     if settings.fragment is not None:
         hint = (
@@ -154,7 +154,7 @@ def _too_few(n: int, settings: Settings, run: Run) -> NoValidSamplesError:
     )
 
 
-def provenance(settings: Settings) -> dict[str, Any]:
+def provenance(settings: MoleculeSettings) -> dict[str, Any]:
     """Where a run's molecules come from: model, weights, seed, targets, options and
     version.
     """
@@ -171,7 +171,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
     return known | {"judges": list(settings.judges)} | settings.origin(guidance=settings.guidance)
 
 
-def _ensemble(draw: Draw, settings: Settings) -> Ensemble:
+def _ensemble(draw: Draw, settings: MoleculeSettings) -> Ensemble:
     if draw.molecule is None or draw.positions_A is None:  # never: only sound draws are taken
         raise ModelError("a rejected draw has no molecule")
     return Ensemble(
@@ -183,7 +183,7 @@ def _ensemble(draw: Draw, settings: Settings) -> Ensemble:
     )
 
 
-def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
+def _scored(made: Sequence[Ensemble], settings: MoleculeSettings) -> list[Ensemble]:
     """With each judge's values of the targets (without any, of all it knows) as scores
     `NAME`, or `NAME/judge` for another judge.
     """
@@ -294,7 +294,7 @@ def generate(  # noqa: PLR0913 - public
     """
     check_count("n", n)
     options = MoleculeOptions.of_call(locals())
-    run, made = Run(), []
+    run, made = Tally(), []
     with conformer_bar(n, shown=progress, label="molecules") as callback:
         try:
             for batch in batches(n, options.settings(callback), run):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from equidrift.engine.capabilities import RefinedConformerModel
-from equidrift.engine.conformer_settings import Settings
+from equidrift.engine.conformer_settings import ConformerSettings
 from equidrift.notes import TOLD
 from equidrift.records import Molecule
 from equidrift.stereo import SAMPLED, stereo_notes
@@ -13,14 +13,14 @@ from equidrift.stereo import SAMPLED, stereo_notes
 log = logging.getLogger("equidrift.engine")
 
 
-def notes_of(molecule: Molecule, settings: Settings) -> list[str]:
+def notes_of(molecule: Molecule, settings: ConformerSettings) -> list[str]:
     """The notes on a molecule under these settings, in `provenance["notes"]`.
 
     Parameters
     ----------
     molecule : Molecule
         What is sampled; with stereo="enumerate" or "require" its stereo is not open.
-    settings : Settings
+    settings : ConformerSettings
         Of the run.
     """
     notes = stereo_notes(molecule, SAMPLED)
@@ -35,7 +35,7 @@ def tell(molecule: Molecule, notes: list[str]) -> None:
         log.warning("%s: %s", molecule.name or molecule.smiles or repr(molecule), note, extra=TOLD)
 
 
-def _undone(molecule: Molecule, settings: Settings) -> str:
+def _undone(molecule: Molecule, settings: ConformerSettings) -> str:
     """That a relaxation takes back what the model's refiner does, empty if it does not."""
     model = settings.model
     if settings.options.get("relax") != "mmff" or not isinstance(model, RefinedConformerModel):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import BOND_LENGTH, CLASH, GeometryCheck
 from equidrift.engine.capabilities import CostedConformerModel, MarkingConformerModel
-from equidrift.engine.conformer_settings import Settings
+from equidrift.engine.conformer_settings import ConformerSettings
 from equidrift.errors import EquidriftError, told_error
 from equidrift.protocols import BatchedConformerModel
 from equidrift.records import Molecule
@@ -121,7 +121,7 @@ class Block:
         return cls(positions, np.full((len(positions), 2), np.nan))
 
 
-def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
+def blocks_of(jobs: Sequence[Job], settings: ConformerSettings) -> list[Block]:
     """The one place where a batch of jobs becomes conformers, one block for each job."""
     model = settings.model
     pairs = [(job.task.molecule, job.seeds) for job in jobs]
@@ -141,7 +141,7 @@ def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
     return [Block.unmarked(positions) for positions in made]
 
 
-def blocks_safely(jobs: Sequence[Job], settings: Settings) -> list[Block]:
+def blocks_safely(jobs: Sequence[Job], settings: ConformerSettings) -> list[Block]:
     """`blocks_of`, in halves when the device runs out of memory; a molecule the model
     refuses costs only itself.
     """
@@ -177,7 +177,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def batches(
     tasks: Sequence[Task],
-    settings: Settings,
+    settings: ConformerSettings,
     attempt: int,
     pending: Sequence[NDArray[np.int64]],
 ) -> list[list[Job]]:
@@ -205,7 +205,7 @@ def batches(
     return batches
 
 
-def _samples_of_call(molecule: Molecule, settings: Settings) -> int:
+def _samples_of_call(molecule: Molecule, settings: ConformerSettings) -> int:
     """Samples of molecules of this size in one call, so that it takes a few seconds.
 
     Whole blocks, but for a model that can go on within a block and has much work to do.
@@ -219,7 +219,7 @@ def _samples_of_call(molecule: Molecule, settings: Settings) -> int:
     return min(settings.batch_size, max(1, samples))
 
 
-def judge(job: Job, block: Block, settings: Settings) -> None:
+def judge(job: Job, block: Block, settings: ConformerSettings) -> None:
     """Keep what is valid, before relaxation and after it; count the rest by reason."""
     task = job.task
     if task.error is not None:

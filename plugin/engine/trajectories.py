@@ -27,8 +27,8 @@ from equidrift.checks.trajectory import (
 from equidrift.engine.frames import (
     BROKEN,
     Draw,
-    Job,
-    Settings,
+    FrameJob,
+    TrajectorySettings,
     check_of,
     make_settings,
     sorted_sum,
@@ -46,9 +46,9 @@ __all__ = [
     "CONTEXT",
     "Completion",
     "Forecast",
-    "Job",
+    "FrameJob",
     "Refinement",
-    "Settings",
+    "TrajectorySettings",
     "forecast_job",
     "grid_of",
     "interpolation_job",
@@ -59,11 +59,11 @@ __all__ = [
     "windows",
 ]
 
-_Job = TypeVar("_Job", bound=Job)
+_Job = TypeVar("_Job", bound=FrameJob)
 CONTEXT = 64  # frames that a model is shown at most
 
 
-class Forecast(Job):
+class Forecast(FrameJob):
     """The frames after a trajectory.
 
     Parameters
@@ -75,7 +75,11 @@ class Forecast(Job):
     """
 
     def __init__(
-        self, given: Trajectory, n_frames: int, settings: Settings, notes: Sequence[str] = ()
+        self,
+        given: Trajectory,
+        n_frames: int,
+        settings: TrajectorySettings,
+        notes: Sequence[str] = (),
     ) -> None:
         self.n_frames, self.dt_fs = n_frames, given.dt_fs
         boxes_A = given.boxes_A
@@ -92,7 +96,7 @@ class Forecast(Job):
     def chunks(
         self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
     ) -> Iterator[Chunk]:
-        """See `Job.chunks`."""
+        """See `FrameJob.chunks`."""
         sample, frame = start
         while sample < n:
             count = min(n - sample, self.settings.batch_size)
@@ -137,7 +141,7 @@ class Forecast(Job):
     def trajectory(
         self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
     ) -> Trajectory:
-        """See `Job.trajectory`."""
+        """See `FrameJob.trajectory`."""
         time_fs = self.past.time_fs[-1] + self.dt_fs * np.arange(1, len(positions_A) + 1)
         return self.frame.replace(
             positions_A=positions_A,
@@ -146,7 +150,7 @@ class Forecast(Job):
         )
 
 
-class Refinement(Job):
+class Refinement(FrameJob):
     """A coarse trajectory noised and denoised.
 
     Parameters
@@ -157,7 +161,7 @@ class Refinement(Job):
         Of the noise, above 0 to 1.
     """
 
-    def __init__(self, coarse: Trajectory, level: float, settings: Settings) -> None:
+    def __init__(self, coarse: Trajectory, level: float, settings: TrajectorySettings) -> None:
         if not isinstance(settings.model, RefiningTrajectoryModel):
             raise InputError(
                 f"the model {settings.model.name!r} does not refine trajectories; use one that "
@@ -173,7 +177,7 @@ class Refinement(Job):
         start: tuple[int, int] = (0, 0),
         done_A: NDArray[np.float64] | None = None,  # noqa: ARG002 - a refinement begins anew
     ) -> Iterator[Chunk]:
-        """See `Job.chunks`."""
+        """See `FrameJob.chunks`."""
         refine = self.refine
         for sample in range(start[0], n, self.settings.batch_size):
             count = min(n - sample, self.settings.batch_size)
@@ -184,7 +188,7 @@ class Refinement(Job):
     def trajectory(
         self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
     ) -> Trajectory:
-        """See `Job.trajectory`."""
+        """See `FrameJob.trajectory`."""
         before = sorted_sum(
             [Counter(reason for reason in self.check(self.coarse.positions_A).tolist() if reason)]
         )
@@ -194,7 +198,7 @@ class Refinement(Job):
         )
 
 
-def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
+def run(job: FrameJob, n: int, progress: bool = False) -> list[Trajectory]:
     """Samples of a job, n of them, with a progress bar if it is to be shown."""
     batches: list[list[Chunk]] = []
     with frame_bar(n * job.n_frames, shown=progress) as report:
@@ -207,7 +211,7 @@ def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
     return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
 
 
-def forecast_job(trajectory: object, n_frames: int, settings: Settings) -> Forecast:
+def forecast_job(trajectory: object, n_frames: int, settings: TrajectorySettings) -> Forecast:
     """The checked job of `forecast`; a `UserWarning`, a log record and
     provenance["notes"] say when it is not worth its cost.
     """
@@ -218,14 +222,16 @@ def forecast_job(trajectory: object, n_frames: int, settings: Settings) -> Forec
     return _told(Forecast(given, n_frames, settings, worth(settings.model, given)))
 
 
-def interpolation_job(trajectory: object, n_frames: int | None, settings: Settings) -> Completion:
+def interpolation_job(
+    trajectory: object, n_frames: int | None, settings: TrajectorySettings
+) -> Completion:
     """The checked job of `interpolate`."""
     whole, known = grid_of(as_trajectory(trajectory), n_frames)
     check_model(settings.model, whole, n_given=int(known.sum()), between=True)
     return _told(Completion(whole, known, settings))
 
 
-def masked_job(trajectory: object, given: object, settings: Settings) -> Completion:
+def masked_job(trajectory: object, given: object, settings: TrajectorySettings) -> Completion:
     """The checked job of `interpolate` for single atoms that are known."""
     whole = check_is_trajectory(as_trajectory(trajectory))
     mask = np.asarray(given)
@@ -255,7 +261,7 @@ def masked_job(trajectory: object, given: object, settings: Settings) -> Complet
     return _told(Completion(whole, mask, settings))
 
 
-def refinement_job(trajectory: object, level: float, settings: Settings) -> Refinement:
+def refinement_job(trajectory: object, level: float, settings: TrajectorySettings) -> Refinement:
     """The checked job of `refine_trajectory`."""
     if (
         isinstance(level, bool)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.geometry import NO_COORDINATES
-from equidrift.engine.conformer_settings import Settings
+from equidrift.engine.conformer_settings import ConformerSettings
 from equidrift.engine.repeats import draw_repeats_again, end_search
 from equidrift.engine.tasks import Block, Job, Task, batches, blocks_safely, judge
 from equidrift.errors import NoValidSamplesError, error_again
@@ -34,7 +34,9 @@ class _Window:
     samples are drawn together follows from what was pending when the attempt began.
     """
 
-    def __init__(self, tasks: Sequence[Task], settings: Settings, keep: Keep | None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], settings: ConformerSettings, keep: Keep | None
+    ) -> None:
         self.tasks, self.settings, self.keep = tasks, settings, keep
         self.attempt = 0
         self.done = 0  # batches of the attempt
@@ -175,7 +177,7 @@ class _Window:
 
 def run_window(
     tasks: Sequence[Task],
-    settings: Settings,
+    settings: ConformerSettings,
     keep: Keep | None = None,
     kept: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
@@ -187,7 +189,7 @@ def run_window(
 
 
 def _report(
-    batch: Sequence[Job], blocks: Sequence[Block], settings: Settings, begun: float
+    batch: Sequence[Job], blocks: Sequence[Block], settings: ConformerSettings, begun: float
 ) -> None:
     if settings.callback is not None:
         accepted = sum(int(job.task.valid[job.slots].sum()) for job in batch)

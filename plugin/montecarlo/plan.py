@@ -14,7 +14,7 @@ from equidrift.files.formats import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
 from equidrift.montecarlo.adapt import LEAST_CYCLES
 from equidrift.montecarlo.tables import table_paths
-from equidrift.montecarlo.target import Settings
+from equidrift.montecarlo.target import ChainSettings
 from equidrift.outputs import claim, topology_beside
 from equidrift.registry import host_function
 
@@ -43,7 +43,7 @@ class Plan:
         Trajectory, .xtc or .dcd.
     time_ps : float
         Length of the production run.
-    settings : Settings
+    settings : ChainSettings
         Everything else that decides the result.
 
     Raises
@@ -56,7 +56,7 @@ class Plan:
     what: str
     output: Path
     time_ps: float
-    settings: Settings
+    settings: ChainSettings
 
     def __post_init__(self) -> None:
         if not 0 < self.time_ps < float("inf"):
@@ -99,7 +99,7 @@ class Plan:
         is_file = Path(self.what).is_file()
         described = f"{Path(self.what).name}:{file_sha256(self.what)}" if is_file else self.what
         parts = dataclasses.asdict(self.settings)
-        for field in dataclasses.fields(Settings):
+        for field in dataclasses.fields(ChainSettings):
             if field.name in _LATER_SETTINGS and parts[field.name] == field.default:
                 del parts[field.name]
         return fingerprint({"what": described, **parts, "suffix": self.output.suffix})

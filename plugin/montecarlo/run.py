@@ -21,7 +21,7 @@ from equidrift.montecarlo.plan import Plan
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.montecarlo.result import Chain, result_of
 from equidrift.montecarlo.tables import write_tables
-from equidrift.montecarlo.target import Settings, make_target
+from equidrift.montecarlo.target import ChainSettings, make_target
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.notes import TOLD
 from equidrift.protocols import Proposer
@@ -36,7 +36,7 @@ SAVE_EVERY_S = 5.0
 log = logging.getLogger("equidrift.montecarlo")
 
 
-class Run:
+class ChainRun:
     """One simulation on disk: OUT (.xtc or .dcd), its topology (run.top.pdb for
     run.xtc), and OUT.checkpoint.
 
@@ -239,7 +239,7 @@ class Run:
 
 def run_one(plan: Plan, overwrite: bool, progress: Progress | None) -> Chain:
     """One chain, from its plan to its end."""
-    return Run(plan, overwrite=overwrite, progress=progress).go()
+    return ChainRun(plan, overwrite=overwrite, progress=progress).go()
 
 
 def run_plan(
@@ -263,7 +263,7 @@ def run_plan(
     overwrite : bool
         Replace what is there.
     progress : callable, optional
-        See `Run`; chains add "chain", their number from 1.
+        See `ChainRun`; chains add "chain", their number from 1.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def md(
     progress : bool
         Show a progress bar on stderr.
     **settings
-        The fields of `equidrift.montecarlo.target.Settings`: temperature_K, proposals,
+        The fields of `equidrift.montecarlo.target.ChainSettings`: temperature_K, proposals,
         timestep_fs, friction_per_ps, constraints, md_steps, n_proposals, adapt_ps,
         interval_ps, seed, platform, forcefield, charge, smiles, largest_fragment.
 
@@ -342,18 +342,18 @@ def md(
     """
     from equidrift.progress import phase_bar
 
-    known = [field.name for field in dataclasses.fields(Settings)]
+    known = [field.name for field in dataclasses.fields(ChainSettings)]
     if unknown := sorted(set(settings) - set(known)):
         raise UnknownNameError("option of md", unknown[0], known)
     if isinstance(settings.get("forcefield"), str):
         settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
-    plan = Plan(os.fspath(what), Path(output), time_ps, Settings(**settings))
+    plan = Plan(os.fspath(what), Path(output), time_ps, ChainSettings(**settings))
     with phase_bar(shown=progress) as report:
         return run_plan(plan, chains=chains, threads=threads, overwrite=overwrite, progress=report)
 
 
 def _stored_run(checkpoint: Path) -> dict[str, Any]:
-    """What `Run` keeps in a checkpoint, each field checked."""
+    """What `ChainRun` keeps in a checkpoint, each field checked."""
     from equidrift.stored import StoredRun, checked
 
     meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]

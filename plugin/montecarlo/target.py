@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine.conformers import generate
+from equidrift.engine.conformers import sample_molecule
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.fragments import largest_atoms, largest_fragment
 from equidrift.records import Molecule
@@ -27,7 +27,7 @@ STRUCTURES = (".pdb", ".sdf", ".mol", ".mol2")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ChainSettings:
     """Everything that decides a run's result but its length.
 
     Parameters
@@ -130,7 +130,7 @@ class Target:
     notes: tuple[str, ...] = ()
 
 
-def make_target(what: str, settings: Settings) -> Target:
+def make_target(what: str, settings: ChainSettings) -> Target:
     """A SMILES, .sdf, .mol or .mol2 in MMFF94, or a .pdb in the force field files given
     (without them in MMFF94 too).
 
@@ -138,7 +138,7 @@ def make_target(what: str, settings: Settings) -> Target:
     ----------
     what : str
         SMILES or file.
-    settings : Settings
+    settings : ChainSettings
         `forcefield`, `constraints`, `charge`, `smiles`, `largest_fragment` and `seed`
         count.
 
@@ -159,7 +159,7 @@ def make_target(what: str, settings: Settings) -> Target:
     return Target(topology, system, x, molecule, "MMFF94", tuple(notes))
 
 
-def _with_force_field(what: str, settings: Settings) -> Target:
+def _with_force_field(what: str, settings: ChainSettings) -> Target:
     """A .pdb in OpenMM force field files."""
     if Path(what).suffix.lower() != ".pdb":
         raise InputError(
@@ -177,7 +177,7 @@ def _with_force_field(what: str, settings: Settings) -> Target:
     return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
 
 
-def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64], list[str]]:
+def _read(what: str, settings: ChainSettings) -> tuple[Molecule, NDArray[np.float64], list[str]]:
     """Graph, a start geometry, made by ETKDG if the input has none, and notes on the
     stereo that is not told.
     """
@@ -195,7 +195,7 @@ def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64],
         molecule = largest_fragment(molecule)
     if x is not None:
         return molecule, x, stereo_notes(molecule, SHOWN)
-    x = generate(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
+    x = sample_molecule(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
     return molecule, x, stereo_notes(molecule, SIMULATED)
 
 
@@ -207,7 +207,7 @@ def is_file(what: str) -> bool:
         return False
 
 
-def _from_file(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64] | None]:
+def _from_file(what: str, settings: ChainSettings) -> tuple[Molecule, NDArray[np.float64] | None]:
     """The one molecule of a file, and its geometry if it has one."""
     read = host_function("rdkit", "read_molecules")
     records = list(read(what, charge=settings.charge, smiles=settings.smiles))

@@ -77,21 +77,21 @@ class Ensemble(Plotted, Geometries):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fix, n = object.__setattr__, len(self)
+        put, n = object.__setattr__, len(self)
         seeds = np.arange(n) if self.seeds is None else self.seeds
-        fix(self, "seeds", frozen_array(seeds, np.int64, (n,), "seeds"))
+        put(self, "seeds", frozen_array(seeds, np.int64, (n,), "seeds"))
         valid = np.ones(n, bool) if self.valid is None else self.valid
-        fix(self, "valid", frozen_array(valid, np.bool_, (n,), "valid"))
+        put(self, "valid", frozen_array(valid, np.bool_, (n,), "valid"))
         for label, value in self.named(("log_prob", "energies_eV")).items():
             if value is not None:
-                fix(self, label, frozen_array(value, np.float64, (n,), label))
+                put(self, label, frozen_array(value, np.float64, (n,), label))
         scores = {
             key: frozen_array(value, np.float64, (n,), f"scores[{key!r}]")
             for key, value in self.scores.items()
         }
-        fix(self, "scores", MappingProxyType(scores))
-        fix(self, "provenance", MappingProxyType(dict(self.provenance)))
-        fix(self, "properties", MappingProxyType(text_columns(self.properties, n)))
+        put(self, "scores", MappingProxyType(scores))
+        put(self, "provenance", MappingProxyType(dict(self.provenance)))
+        put(self, "properties", MappingProxyType(text_columns(self.properties, n)))
 
     def __getitem__(self, index: Pick) -> Ensemble:
         """The samples that `index` (int, slice, mask or list) picks, as an Ensemble."""

@@ -60,13 +60,13 @@ class Trajectory(Viewed, Geometries):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fix, n = object.__setattr__, len(self)
-        fix(self, "time_fs", frozen_array(self.time_fs, np.float64, (n,), "time_fs"))
+        put, n = object.__setattr__, len(self)
+        put(self, "time_fs", frozen_array(self.time_fs, np.float64, (n,), "time_fs"))
         if self.box_A is not None:
             one = np.ndim(self.box_A) == 2
             shape = (3, 3) if one else (n, 3, 3)
-            fix(self, "box_A", frozen_array(self.box_A, np.float64, shape, "box_A"))
-        fix(self, "provenance", MappingProxyType(dict(self.provenance)))
+            put(self, "box_A", frozen_array(self.box_A, np.float64, shape, "box_A"))
+        put(self, "provenance", MappingProxyType(dict(self.provenance)))
 
     def __getitem__(self, index: Pick) -> Trajectory:
         """The frames that `index` (int, slice, mask or list) picks, as a Trajectory."""

@@ -17,7 +17,7 @@ from equidrift.errors import CrashError, InputError
 from equidrift.montecarlo.chains import chain_seed, run_chains
 from equidrift.montecarlo.plan import Plan, checkpoint_of
 from equidrift.montecarlo.result import Chain
-from equidrift.montecarlo.target import Settings
+from equidrift.montecarlo.target import ChainSettings
 from tests.commands import Cli, caller
 
 QUICK: dict[str, Any] = {"proposals": "uniform", "adapt_ps": 1.0, "md_steps": 20}
@@ -114,6 +114,6 @@ def refuses(plan: Plan, overwrite: bool, progress: Any) -> Chain:
 def test_what_ends_a_chain_is_told(
     chain: Callable[..., Chain], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    plan = Plan("CCCO", tmp_path / "run.xtc", 1.0, Settings(**QUICK))
+    plan = Plan("CCCO", tmp_path / "run.xtc", 1.0, ChainSettings(**QUICK))
     with pytest.raises(error, match=message):
         run_chains(chain, plan, 2, 1, False, None)

@@ -10,7 +10,7 @@ import pytest
 import equidrift
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.montecarlo.plan import Plan
-from equidrift.montecarlo.target import Settings
+from equidrift.montecarlo.target import ChainSettings
 from equidrift.records import Ensemble, Molecule, Trajectory
 from tests.commands import Cli, caller
 
@@ -145,13 +145,13 @@ def test_md_takes_the_bonds_of_a_pdb_from_a_smiles(cli: Cli, tmp_path: Path) -> 
 
 def test_settings_that_older_versions_did_not_know_change_no_identity(tmp_path: Path) -> None:
     """A checkpoint of a run without them goes on."""
-    plain = Plan("CCCO", tmp_path / "a.xtc", 1.0, Settings(proposals="none"))
+    plain = Plan("CCCO", tmp_path / "a.xtc", 1.0, ChainSettings(proposals="none"))
     known = {"charge": None, "smiles": None, "largest_fragment": False}
-    assert Plan("CCCO", tmp_path / "a.xtc", 1.0, Settings(proposals="none", **known)).identity == (
-        plain.identity
-    )
+    assert Plan(
+        "CCCO", tmp_path / "a.xtc", 1.0, ChainSettings(proposals="none", **known)
+    ).identity == (plain.identity)
     stored = "f8c350adbc77bd0cb0d8799fc7e9de614e16247d8bf1b757c9b76addac9157a8"
     assert plain.identity == stored
     for name, value in {"charge": 1, "smiles": "CCCO", "largest_fragment": True}.items():
-        other = Settings(proposals="none", **{name: value})
+        other = ChainSettings(proposals="none", **{name: value})
         assert Plan("CCCO", tmp_path / "a.xtc", 1.0, other).identity != plain.identity

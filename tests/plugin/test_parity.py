@@ -19,7 +19,7 @@ from equidrift.engine import many
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files import trajectories as trajectory_formats
 from equidrift.montecarlo import run as md
-from equidrift.montecarlo.target import Settings
+from equidrift.montecarlo.target import ChainSettings
 
 # options of the commands that have no counterpart: where results go, and how they are shown
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
@@ -63,7 +63,7 @@ def options(*functions: Callable[..., Any]) -> set[str]:
 
 
 def settings_of_md() -> set[str]:
-    fields = {UNIT.sub("", name) for name in inspect.signature(Settings).parameters}
+    fields = {UNIT.sub("", name) for name in inspect.signature(ChainSettings).parameters}
     return (options(md.md) - {"settings"}) | fields
 
 

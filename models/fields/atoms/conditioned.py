@@ -16,7 +16,7 @@ from equidrift.errors import InputError
 from equidrift.models.fields.atoms.data import AtomFields
 from equidrift.models.fields.atoms.network import AtomGram, to_matrix
 from equidrift.models.fields.atoms.objective import AtomDiffusion
-from equidrift.models.fields.atoms.posterior import LEVELS, gp_posterior, offset
+from equidrift.models.fields.atoms.posterior import COVERAGES, gp_posterior, offset
 from equidrift.models.fields.functions.data import PAIRS_PER_BATCH
 from equidrift.models.fields.functions.objective import OUNoising
 from equidrift.models.shared.conditioning import conditional_sample
@@ -116,8 +116,8 @@ class ConditionedAtoms:
         molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms,
         ...) each.
         """
-        if not isinstance(level, int | float) or not LEVELS[0] <= level <= LEVELS[-1]:
-            raise InputError(f"level must lie in {LEVELS[0]} .. {LEVELS[-1]}, not {level!r}")
+        if not isinstance(level, int | float) or not COVERAGES[0] <= level <= COVERAGES[-1]:
+            raise InputError(f"level must lie in {COVERAGES[0]} .. {COVERAGES[-1]}, not {level!r}")
         model, data = self.model, self.data
         mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
         half = (

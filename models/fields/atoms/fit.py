@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from equidrift.models.fields.atoms.data import AtomFields
 from equidrift.models.fields.atoms.network import AtomKernel
 from equidrift.models.fields.atoms.objective import random_subsets
-from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, given_share, gp_posterior
+from equidrift.models.fields.atoms.posterior import COVERAGES, SHARES, given_share, gp_posterior
 from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.run import fit
 from equidrift.models.shared.trainer import Progress, Stepped, Trainer, stepped
@@ -47,7 +47,7 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class Run:
+class FitRun:
     """Where and how both trainings of a model run."""
 
     folder: Path
@@ -63,7 +63,7 @@ def train_both(
     validation: AtomFields,
     options: FitOptions,
     budget_s: float,
-    run: Run,
+    run: FitRun,
 ) -> None:
     """Train mean and kernel, calibrate them, then train the score's network."""
     alone = model.diffusion.gaussian
@@ -85,7 +85,7 @@ def train_limit(
     data: AtomFields,
     schedule: dict[str, Any],
     budget_s: float,
-    run: Run,
+    run: FitRun,
     held_out: AtomFields | None = None,
 ) -> Trainer:
     """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's
@@ -126,7 +126,7 @@ def train_limit(
 
 
 def train_score(
-    model: AtomFieldModel, data: AtomFields, schedule: dict[str, Any], budget_s: float, run: Run
+    model: AtomFieldModel, data: AtomFields, schedule: dict[str, Any], budget_s: float, run: FitRun
 ) -> Trainer:
     """Train the score's network on values of random subsets of atoms."""
     generator = torch.Generator()
@@ -196,7 +196,7 @@ def calibrate_intervals(
             mean, variance = gp_posterior(*law, one.y, given)
             row.append(((one.y - mean).abs() / variance.sqrt())[one.mask & ~given].reshape(-1))
     model.quantiles = np.array(
-        [np.quantile(torch.cat(row).cpu().numpy(), LEVELS) for row in scores]
+        [np.quantile(torch.cat(row).cpu().numpy(), COVERAGES) for row in scores]
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from equidrift.models.fields.atoms.network import MAX_NUMBER, AtomGram
 
 SHARES = (0.1, 0.5, 0.9)  # of atoms given, for which intervals are calibrated
-LEVELS = (*(k / 20 for k in range(1, 20)), 0.99)  # of the intervals that are calibrated
+COVERAGES = (*(k / 20 for k in range(1, 20)), 0.99)  # of the intervals that are calibrated
 
 
 def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from equidrift.models.fields.atoms.conditioned import ConditionedAtoms
 from equidrift.models.fields.atoms.data import AtomFields, joined
 from equidrift.models.fields.atoms.fit import (
     FitOptions,
-    Run,
+    FitRun,
     element_means,
     is_balanced,
     train_both,
@@ -43,7 +43,7 @@ from equidrift.models.fields.atoms.inputs import (
 )
 from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram
 from equidrift.models.fields.atoms.objective import AtomDiffusion
-from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, offset
+from equidrift.models.fields.atoms.posterior import COVERAGES, SHARES, offset
 from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.objective import LinearBeta
@@ -88,7 +88,8 @@ class AtomFieldModel(Saves):
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
         self.quantiles: Array = np.broadcast_to(
-            [NormalDist().inv_cdf(0.5 + level / 2) for level in LEVELS], (len(SHARES), len(LEVELS))
+            [NormalDist().inv_cdf(0.5 + level / 2) for level in COVERAGES],
+            (len(SHARES), len(COVERAGES)),
         )
         self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
         self.training: dict[str, Any] = {}  # the same for the card
@@ -193,7 +194,7 @@ class AtomFieldModel(Saves):
         """`fit` on padded fields that are split already."""
         model = cls._unfitted(data, options)
         with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
-            run = Run(Path(folder), options.batch, options.seed, resume, progress)
+            run = FitRun(Path(folder), options.batch, options.seed, resume, progress)
             train_both(model, data, validation, options, budget_s, run)
         return model
 
@@ -329,7 +330,7 @@ class AtomFieldModel(Saves):
         deviations, where a `share` of the atoms is given.
         """
         row = self.quantiles[int(np.argmin([abs(share - s) for s in SHARES]))]
-        return float(np.interp(level, LEVELS, row))
+        return float(np.interp(level, COVERAGES, row))
 
     def _single(
         self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None

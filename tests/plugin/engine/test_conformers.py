@@ -17,11 +17,11 @@ from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES, check_geometr
 from equidrift.engine import conformer_settings, tasks, windows
 from equidrift.engine import run as engine_run
 from equidrift.engine.conformers import (
-    generate,
     generate_chunks,
     generate_many,
     generate_windows,
     make_settings,
+    sample_molecule,
 )
 from equidrift.errors import (
     EquidriftError,
@@ -46,7 +46,7 @@ OTHERS = [
 
 def test_n_valid_conformers_of_a_flaky_model() -> None:
     model = Shaker(broken=0.6)
-    ensemble = generate(ETHANOL, 100, model=model, seed=3)
+    ensemble = sample_molecule(ETHANOL, 100, model=model, seed=3)
     assert len(ensemble) == 100 and ensemble.valid is not None and ensemble.valid.all()
     assert (check_geometry(ETHANOL, ensemble.positions_A) == "").all()
     rejected = ensemble.provenance["rejected"]
@@ -57,7 +57,7 @@ def test_n_valid_conformers_of_a_flaky_model() -> None:
 
 def test_redraws_come_from_the_next_attempts_stream() -> None:
     model = Shaker(broken=0.5)
-    ensemble = generate(ETHANOL, 20, model=model)
+    ensemble = sample_molecule(ETHANOL, 20, model=model)
     streams = [sample_seeds(0, 0, 20, attempt) for attempt in range(engine_run.MAX_ATTEMPTS)]
     for k, seed in enumerate(np.asarray(ensemble.seeds).tolist()):
         attempt = [stream[k] for stream in streams].index(seed)
@@ -72,8 +72,8 @@ def test_redraws_come_from_the_next_attempts_stream() -> None:
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**63 - 1))
 def test_batch_size_changes_nothing(n: int, batch_size: int, seed: int) -> None:
     model = Shaker(broken=0.3)
-    whole = generate(ETHANOL, n, model=model, seed=seed)
-    parts = generate(ETHANOL, n, model=model, seed=seed, batch_size=batch_size)
+    whole = sample_molecule(ETHANOL, n, model=model, seed=seed)
+    parts = sample_molecule(ETHANOL, n, model=model, seed=seed, batch_size=batch_size)
     np.testing.assert_allclose(parts.positions_A, whole.positions_A, atol=1e-4)
     np.testing.assert_array_equal(parts.seeds, whole.seeds)
     assert max(len(seeds) for call in model.calls for _, seeds in call) <= max(batch_size, n)
@@ -81,22 +81,24 @@ def test_batch_size_changes_nothing(n: int, batch_size: int, seed: int) -> None:
 
 def test_etkdg_does_not_depend_on_batches() -> None:
     molecule = Molecule.from_smiles("CC(O)C[C@H](N)C")
-    whole = generate(molecule, 12, model="etkdg", seed=5)
-    parts = generate(molecule, 12, model="etkdg", seed=5, batch_size=5)
+    whole = sample_molecule(molecule, 12, model="etkdg", seed=5)
+    parts = sample_molecule(molecule, 12, model="etkdg", seed=5, batch_size=5)
     np.testing.assert_allclose(parts.positions_A, whole.positions_A, atol=1e-4)
     assert (
-        np.abs(generate(molecule, 12, model="etkdg", seed=6).positions_A - whole.positions_A).max()
+        np.abs(
+            sample_molecule(molecule, 12, model="etkdg", seed=6).positions_A - whole.positions_A
+        ).max()
         > 0.1
     )
 
 
 def test_first_conformers_do_not_depend_on_n() -> None:
-    few, many = (generate(ETHANOL, n, model=Shaker(broken=0.3)) for n in (5, 50))
+    few, many = (sample_molecule(ETHANOL, n, model=Shaker(broken=0.3)) for n in (5, 50))
     np.testing.assert_array_equal(few.positions_A, many.positions_A[:5])
 
 
 def test_chunks_join_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = generate(ETHANOL, 50, model=Shaker(broken=0.3))
+    whole = sample_molecule(ETHANOL, 50, model=Shaker(broken=0.3))
     monkeypatch.setattr(conformer_settings, "WINDOW", 8)
     chunks = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3)))
     assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
@@ -123,7 +125,7 @@ def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
     assert [piece.index for piece in pieces] == list(range(len(OTHERS)))
     for piece, molecule in zip(pieces, OTHERS, strict=True):
         assert piece.ensemble is not None and piece.last
-        alone = generate(molecule, 7, model=Shaker(broken=0.2))
+        alone = sample_molecule(molecule, 7, model=Shaker(broken=0.2))
         np.testing.assert_allclose(piece.ensemble.positions_A, alone.positions_A, atol=1e-4)
     assert max(len(call) for call in model.calls) > 1
     for call in model.calls:
@@ -198,7 +200,7 @@ def test_partial_holds_the_valid_ones_when_there_are_too_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(NoValidSamplesError) as caught:
-        generate(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
+        sample_molecule(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
     partial = caught.value.partial
     assert 0 < len(partial) < 50 and partial.valid.all() and partial.provenance["drawn"] > 50
     assert (check_geometry(ETHANOL, partial.positions_A) == "").all()
@@ -211,10 +213,10 @@ def test_partial_holds_the_valid_ones_when_there_are_too_few(
 
     model.sample = later  # type: ignore[method-assign]
     with pytest.raises(NoValidSamplesError) as caught:
-        generate(ETHANOL, 30, model=model, max_attempts=2)
+        sample_molecule(ETHANOL, 30, model=model, max_attempts=2)
     assert len(caught.value.partial) == 20, "two whole windows and half of the third"
     with pytest.raises(NoValidSamplesError) as caught:
-        generate(ETHANOL, 5, model=Shaker(broken=1.0))
+        sample_molecule(ETHANOL, 5, model=Shaker(broken=1.0))
     assert caught.value.partial is None
 
 
@@ -253,9 +255,9 @@ def test_memory_is_halved_not_lost() -> None:
                 raise MemoryError
             return super().sample(molecule, seeds)
 
-    ensemble = generate(ETHANOL, 20, model=Small())
+    ensemble = sample_molecule(ETHANOL, 20, model=Small())
     np.testing.assert_array_equal(
-        ensemble.positions_A, generate(ETHANOL, 20, model=Shaker()).positions_A
+        ensemble.positions_A, sample_molecule(ETHANOL, 20, model=Shaker()).positions_A
     )
 
 
@@ -263,10 +265,10 @@ def test_no_conformer_possible() -> None:
     with pytest.raises(
         NoValidSamplesError, match=r"0 of 5 conformers .* are valid after 100 draws"
     ) as caught:
-        generate(ETHANOL, 5, model=Shaker(broken=1.0))
+        sample_molecule(ETHANOL, 5, model=Shaker(broken=1.0))
     assert sum(caught.value.reasons.values()) == 100
     with pytest.raises(NoValidSamplesError, match="raise max_attempts"):
-        generate(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
+        sample_molecule(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
 
 
 def test_relaxation_is_checked_again() -> None:
@@ -275,7 +277,7 @@ def test_relaxation_is_checked_again() -> None:
         moved[1::2] *= 4
         return moved, np.arange(len(positions), dtype=float)
 
-    ensemble = generate(ETHANOL, 9, model=Shaker(), relax=relax)
+    ensemble = sample_molecule(ETHANOL, 9, model=Shaker(), relax=relax)
     assert (check_geometry(ETHANOL, ensemble.positions_A) == "").all()
     assert ensemble.provenance["rejected"][BOND_LENGTH] >= 4
     assert ensemble.energies_eV is not None and np.isfinite(ensemble.energies_eV).all()
@@ -283,7 +285,9 @@ def test_relaxation_is_checked_again() -> None:
 
 def test_callback_counts() -> None:
     events: list[dict[str, Any]] = []
-    ensemble = generate(ETHANOL, 30, model=Shaker(broken=0.4), batch_size=7, callback=events.append)
+    ensemble = sample_molecule(
+        ETHANOL, 30, model=Shaker(broken=0.4), batch_size=7, callback=events.append
+    )
     assert sum(event["accepted"] for event in events) == 30
     assert sum(event["drawn"] for event in events) == ensemble.provenance["drawn"]
 
@@ -306,13 +310,13 @@ def test_callback_counts() -> None:
 )
 def test_bad_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        generate(**{"molecule": ETHANOL, "n": 1, "model": Shaker(), **options})
+        sample_molecule(**{"molecule": ETHANOL, "n": 1, "model": Shaker(), **options})
 
 
 def test_global_random_state_is_untouched() -> None:
     np.random.seed(1)  # noqa: NPY002
     before = str(np.random.get_state())  # noqa: NPY002
-    generate(ETHANOL, 3, model="etkdg")
+    sample_molecule(ETHANOL, 3, model="etkdg")
     assert str(np.random.get_state()) == before  # noqa: NPY002
 
 
@@ -349,7 +353,7 @@ class Never(Shaker):
 def test_model_that_never_succeeds_is_asked_a_bounded_number_of_times(n: int, most: int) -> None:
     model = Never(candid=False)
     with pytest.raises(NoValidSamplesError, match=f"0 of {min(n, 512)} conformers"):
-        generate(ETHANOL, n, model=model)
+        sample_molecule(ETHANOL, n, model=model)
     assert model.asked <= most
 
 
@@ -357,7 +361,7 @@ def test_model_that_never_succeeds_is_asked_a_bounded_number_of_times(n: int, mo
 def test_model_that_says_it_never_embeds_is_asked_for_one_batch(n: int) -> None:
     model = Never(candid=True)
     with pytest.raises(NoValidSamplesError, match="too strained to exist"):
-        generate(ETHANOL, n, model=model, batch_size=8)
+        sample_molecule(ETHANOL, n, model=model, batch_size=8)
     assert model.asked <= 8
 
 
@@ -382,5 +386,5 @@ def test_time_limit_ends_a_run_between_batches(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(windows.time, "monotonic", lambda: next(clock))
     model = Shaker(broken=0.0)
     with pytest.raises(NoValidSamplesError, match=r"timeout_s is 3;.* Rejected: none\.") as caught:
-        generate(ETHANOL, 500, model=model, batch_size=8, timeout_s=3)
+        sample_molecule(ETHANOL, 500, model=model, batch_size=8, timeout_s=3)
     assert 0 < len(caught.value.partial) <= 24, "batches of 8, each of a second of this clock"

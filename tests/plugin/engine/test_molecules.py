@@ -17,7 +17,7 @@ from equidrift.checks.targets import check_targets
 from equidrift.checks.valency import DISCONNECTED, NET_CHARGE, OPEN_SHELL, VALENCY
 from equidrift.engine import molecules
 from equidrift.engine.molecule_settings import make_settings
-from equidrift.engine.molecules import Run, batches
+from equidrift.engine.molecules import Tally, batches
 from equidrift.errors import (
     EquidriftError,
     InputError,
@@ -101,14 +101,14 @@ def test_molecules_do_not_depend_on_the_batch_size() -> None:
 
 def test_a_run_goes_on_from_its_journal() -> None:
     settings = make_settings(Baker(share=0.4, faults=tuple(FAULTS)), seed=1, batch_size=4)
-    whole = [e.molecule.smiles for batch in batches(9, settings, Run()) for e in batch]
-    run = Run()
+    whole = [e.molecule.smiles for batch in batches(9, settings, Tally()) for e in batch]
+    run = Tally()
     first = [
         e.molecule.smiles
         for _, batch in zip(range(2), batches(9, settings, run), strict=False)
         for e in batch
     ]
-    again = Run.restored(run.state())
+    again = Tally.restored(run.state())
     assert (
         first + [e.molecule.smiles for batch in batches(9, settings, again) for e in batch] == whole
     )
@@ -116,7 +116,7 @@ def test_a_run_goes_on_from_its_journal() -> None:
 
 def test_progress_counts_every_draw() -> None:
     events: list[dict[str, Any]] = []
-    run = Run()
+    run = Tally()
     for _ in batches(6, make_settings(Baker(share=0.5), callback=events.append), run):
         pass
     assert sum(e["accepted"] for e in events) == 6 and sum(e["drawn"] for e in events) == run.drawn

@@ -24,6 +24,7 @@ from equidrift.registry import host_function
 from equidrift.seeds import check_seed
 
 _MD = unit.md_unit_system  # nm, ps, K
+_KEPT = ("n_proposals", "atoms", "seed", "statistics")  # of its state, beside the proposer
 
 
 class TorsionProposalMove(MCMCMove):
@@ -34,11 +35,11 @@ class TorsionProposalMove(MCMCMove):
     (`equidrift.montecarlo.velocities`), and stay what they were after rejections: drawn
     anew they would heat stiff bonds, as LangevinDynamicsMove's lag half a step behind the
     positions. With constraints between atoms that are not bonded (rigid angles) they
-    are drawn anew. openmmtools rebuilds moves from their state (one copy a thermodynamic
-    state): it is plain data, the proposer as JSON. Random numbers come from (seed, uses
-    of this move, the thermodynamic state, the sampler state), so that copies of one
-    move draw different numbers for different states and replicas, and the same numbers
-    in a repeated run.
+    are drawn anew. openmmtools rebuilds moves from their state (one copy per
+    thermodynamic state): it is plain data, the proposer as JSON. Random numbers come
+    from (seed, uses of this move, the thermodynamic state, the sampler state), so that
+    copies of one move draw different numbers for different states and replicas, and the
+    same numbers in a repeated run.
 
     Parameters
     ----------
@@ -182,20 +183,12 @@ class TorsionProposalMove(MCMCMove):
         return np.random.default_rng(int.from_bytes(digest.digest(), "big"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "proposer": self._stored,
-            "n_proposals": self.n_proposals,
-            "atoms": self.atoms,
-            "seed": self.seed,
-            "statistics": self.statistics,
-        }
+        return {"proposer": self._stored, **{name: getattr(self, name) for name in _KEPT}}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._stored, self.n_proposals, self.atoms, self.seed = (
-            state[key] for key in ("proposer", "n_proposals", "atoms", "seed")
-        )
-        self._proposer = self._moves = None
-        self.statistics = state["statistics"]
+        self._stored, self._proposer, self._moves = state["proposer"], None, None
+        for name in _KEPT:
+            setattr(self, name, state[name])
 
     def __repr__(self) -> str:
         accepted = f"{self._statistics.acceptance:.1%} of {self._statistics.proposed} accepted"

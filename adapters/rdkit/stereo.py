@@ -109,6 +109,11 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
     return found
 
 
+def _unlabelled(mol: Chem.Mol, *, open_: bool) -> list[Chem.StereoInfo]:
+    """What has no label and is open, or is not: then it is of one form with its other."""
+    return [info for info, is_open in _infos(mol) if is_open is open_]
+
+
 def _infos(mol: Chem.Mol) -> Iterator[tuple[Chem.StereoInfo, bool]]:
     """What is without a label, and whether it is open: not of one form with its other."""
     for info in Chem.FindPotentialStereo(mol, cleanIt=False):
@@ -125,9 +130,7 @@ def _infos(mol: Chem.Mol) -> Iterator[tuple[Chem.StereoInfo, bool]]:
 def _places(mol: Chem.Mol) -> list[tuple[int, ...]]:
     """The atoms of each open centre, (k,), and double bond, (i, j)."""
     places: list[tuple[int, ...]] = []
-    for info, is_open in _infos(mol):
-        if not is_open:
-            continue
+    for info in _unlabelled(mol, open_=True):
         if info.type == Chem.StereoType.Atom_Tetrahedral:
             places.append((info.centeredOn,))
         else:
@@ -140,9 +143,7 @@ def _places(mol: Chem.Mol) -> list[tuple[int, ...]]:
 def _held(mol: Chem.Mol) -> Chem.Mol:
     """A copy with labels on what is not open, so that RDKit leaves it as it is."""
     held = Chem.Mol(mol)
-    for info, is_open in _infos(mol):
-        if is_open:
-            continue
+    for info in _unlabelled(mol, open_=False):
         if info.type == Chem.StereoType.Atom_Tetrahedral:
             held.GetAtomWithIdx(info.centeredOn).SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CW)
         else:
@@ -155,9 +156,7 @@ def _held(mol: Chem.Mol) -> Chem.Mol:
 def _released(made: Chem.Mol, mol: Chem.Mol) -> Chem.Mol:
     """An isomer without the labels of `_held`."""
     isomer = Chem.Mol(made)
-    for info, is_open in _infos(mol):
-        if is_open:
-            continue
+    for info in _unlabelled(mol, open_=False):
         if info.type == Chem.StereoType.Atom_Tetrahedral:
             isomer.GetAtomWithIdx(info.centeredOn).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
         else:

@@ -15,6 +15,7 @@ from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.conditioned import TABLE_BINS, Conditioned
 from equidrift.models.torsions.flow import local_move
 from equidrift.models.torsions.scores import NOISE_LEVELS, Scores
+from equidrift.montecarlo.adapt import Fit
 from equidrift.montecarlo.densities import GeometryDensity, floor_for
 from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule, Proposal
@@ -210,22 +211,17 @@ def load_torsion(
     return proposer
 
 
-def from_frames(
-    molecule: Molecule,
-    tree: TorsionTree,
-    frames_A: Floats,
-    *,
-    block_size: int | None = None,
-    temperature_K: float = 300.0,
-    weights: str | None = "torsions",
-    **_: Any,
-) -> DiffusionProposer:
-    """What `equidrift.montecarlo.adapt` makes of the frames (k, n, 3) of a run's
-    adaptive phase: adapted and frozen.
+def from_frames(fit: Fit, *, weights: str | None = "torsions") -> DiffusionProposer:
+    """What `equidrift.montecarlo.adapt` makes of the frames of a run's adaptive phase:
+    adapted and frozen.
     """
-    kT = BOLTZMANN_EV_PER_K * temperature_K
     proposer = load_torsion(
-        molecule, tree=tree, weights=weights, positions_A=frames_A, kT_eV=kT, block_size=block_size
+        fit.molecule,
+        tree=fit.tree,
+        weights=weights,
+        positions_A=fit.frames_A,
+        kT_eV=BOLTZMANN_EV_PER_K * fit.temperature_K,
+        block_size=fit.block_size,
     )
     proposer.freeze()
     return proposer

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from equidrift.montecarlo.proposals import (
 )
 from equidrift.montecarlo.turns import TurnTerms
 from equidrift.protocols import Proposer
-from equidrift.records import Molecule, Proposal
+from equidrift.records import Frozen, Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -126,56 +125,65 @@ def described(proposer: Any) -> str:
     return f"a Fourier table of {width} torsion{'s'[: width - 1]}{given}"
 
 
-def uniform(
-    molecule: Molecule,
-    tree: TorsionTree,
-    frames_A: Floats,
-    *,
-    block_size: int | None = None,
-    **_: Any,
-) -> Proposer:
-    """Uniform torsions; molecule and frames are what every factory gets."""
-    del molecule, frames_A
-    return uniform_proposer(tree, block_size=block_size)
+@dataclass(frozen=True, eq=False)
+class Fit(Frozen):
+    """What a proposer is made of; every factory of `equidrift.registry.PROPOSERS` takes
+    one.
+
+    Parameters
+    ----------
+    molecule, tree : Molecule, TorsionTree
+        Whose torsions.
+    frames_A : (k, n_atoms, 3) array
+        Of the adaptive phase, in A; empty if nothing is fitted to them.
+    temperature_K : float
+        Of the run that the frames are of.
+    seed : int
+        Of whatever the fit draws.
+    block_size : int, optional
+        Torsions that one proposal turns; None for all.
+    terms : TurnTerms, optional
+        Of the System; None if it has none that can be read.
+    """
+
+    molecule: Molecule
+    tree: TorsionTree
+    frames_A: Floats
+    temperature_K: float = 300.0
+    seed: int = 0
+    block_size: int | None = None
+    terms: TurnTerms | None = None
 
 
-def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Proposer:
+Factory = Callable[[Fit], Proposer]
+
+
+def uniform(fit: Fit) -> Proposer:
+    """Uniform torsions."""
+    return uniform_proposer(fit.tree, block_size=fit.block_size)
+
+
+def histogram(fit: Fit) -> Proposer:
     """The smoothed histogram of at most three torsions."""
-    del molecule
-    return histogram_proposer(tree, frames_A)
+    return histogram_proposer(fit.tree, fit.frames_A)
 
 
-def mixture(
-    molecule: Molecule,
-    tree: TorsionTree,
-    frames_A: Floats,
-    *,
-    block_size: int | None = None,
-    **_: Any,
-) -> Proposer:
+def mixture(fit: Fit) -> Proposer:
     """A mixture of wrapped normals over the torsions."""
-    del molecule
+    frames_A = fit.frames_A
     components = int(np.clip(len(frames_A) // 20, 4, 32))
-    return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
+    return mixture_proposer(fit.tree, frames_A, components=components, block_size=fit.block_size)
 
 
-def heat_bath(
-    molecule: Molecule,
-    tree: TorsionTree,
-    frames_A: Floats,
-    *,
-    terms: TurnTerms | None = None,
-    **_: Any,
-) -> HeatBathProposer:
+def heat_bath(fit: Fit) -> HeatBathProposer:
     """Turns in a surrogate energy, which needs no frames."""
-    del molecule, frames_A
-    if terms is None:
+    if fit.terms is None:
         raise InputError(
             "heat-bath proposals need a force field with pair terms that can be read "
             "(NonbondedForce or MMFF94, at most 250 atoms, no "
             "virtual sites), and this System has none; take torsion proposals"
         )
-    return HeatBathProposer(tree, terms)
+    return HeatBathProposer(fit.tree, fit.terms)
 
 
 def adapt(
@@ -222,13 +230,12 @@ def adapt(
     """
     if kind == "none":
         return Adapted(Still(tree), {"proposer": kind, "cycles": 0})
-    make = partial(
-        _factory(kind, tree, cycles), molecule, tree, temperature_K=temperature_K, seed=seed
-    )
+    factory = _factory(kind, tree, cycles)
+    fit = Fit(molecule, tree, np.zeros((0, tree.n_atoms, 3)), temperature_K, seed, terms=terms)
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
     half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
     if kind == "heat-bath" or (kind == "torsion" and terms is not None):
-        turns = heat_bath(molecule, tree, np.zeros(0), terms=terms)
+        turns = heat_bath(fit)
         found = _heat_bath(advance, turns, kind, half, BOLTZMANN_EV_PER_K * temperature_K)
         if found is not None:
             return found
@@ -236,8 +243,8 @@ def adapt(
     if kind == "uniform":
         frames = advance(explorer, half)[0][-1:]
     else:
-        frames = _explored(advance, make, explorer, half)
-    trials = _trials(advance, partial(make, frames), tree, cycles - 2 * half)
+        frames = _explored(advance, lambda x: factory(fit.replace(frames_A=x)), explorer, half)
+    trials = _trials(advance, factory, fit.replace(frames_A=frames), cycles - 2 * half)
     best = max(trials, key=lambda trial: trial.score)
     report = {
         "proposer": kind,
@@ -250,7 +257,7 @@ def adapt(
     return Adapted(best.proposer, report)
 
 
-def _factory(kind: str, tree: TorsionTree, cycles: int) -> Callable[..., Proposer]:
+def _factory(kind: str, tree: TorsionTree, cycles: int) -> Factory:
     """What makes proposers of a kind; refuses what cannot be fitted."""
     if kind not in PROPOSERS:
         raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
@@ -261,12 +268,12 @@ def _factory(kind: str, tree: TorsionTree, cycles: int) -> Callable[..., Propose
         )
     if kind == "histogram":
         Histogram.check(len(tree.atoms))
-    found: Callable[..., Proposer] = resolve(PROPOSERS[kind])
+    found: Factory = resolve(PROPOSERS[kind])
     return found
 
 
 def _explored(
-    advance: Advance, make: Callable[..., Proposer], explorer: Alternating, half: int
+    advance: Advance, make: Callable[[Floats], Proposer], explorer: Alternating, half: int
 ) -> Floats:
     """Frames to fit to: the later ones of a simple run, and those of a run with a first
     fit to them.
@@ -327,19 +334,17 @@ class _Trial:
         return row if self.acceptance is None else row | {"acceptance": self.acceptance}
 
 
-def _trials(
-    advance: Advance, fit: Callable[..., Proposer], tree: TorsionTree, cycles: int
-) -> list[_Trial]:
+def _trials(advance: Advance, factory: Factory, fit: Fit, cycles: int) -> list[_Trial]:
     """A short run with every block size; the score is the geometric mean over torsions
     of accepted turns, so that none is left behind.
     """
-    whole = fit(block_size=None)
-    sizes = [size for size in whole.block_sizes if size is None or size < tree.n_torsions]
+    whole = factory(fit)
+    sizes = [size for size in whole.block_sizes if size is None or size < fit.tree.n_torsions]
     if len(sizes) == 1:
         return [_Trial(None, whole)]
     trials = []
     for size in sizes:
-        proposer = whole if size is None else fit(block_size=size)
+        proposer = whole if size is None else factory(fit.replace(block_size=size))
         _, statistics = advance(proposer, max(1, cycles // len(sizes)))
         accepted = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean()))
         score = accepted / max(1, statistics.proposed)

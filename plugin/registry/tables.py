@@ -37,7 +37,7 @@ REFINERS = {
     "refine": "equidrift.models.conformers.sampler:load_refiner",
     "conformer-energy": "equidrift.models.conformers.energy.sampler:load_energy",
 }
-# factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) -> Proposer fitted to frames
+# factory(equidrift.montecarlo.adapt.Fit) -> Proposer
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
     "heat-bath": "equidrift.montecarlo.adapt:heat_bath",

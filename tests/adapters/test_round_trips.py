@@ -37,7 +37,7 @@ def through(ensemble, host):
 
 @pytest.mark.parametrize(("first", "second"), product(HOSTS, HOSTS))
 @pytest.mark.parametrize("name", sorted(MOLECULES))
-def test_pair(name, first, second):
+def test_ensemble_survives_each_pair_of_hosts(name, first, second):
     ensemble = make_ensemble(name)
     back = through(through(ensemble, first), second)
     assert graph_key(back.molecule) == graph_key(ensemble.molecule)

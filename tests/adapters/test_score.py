@@ -70,7 +70,7 @@ def test_it_says_what_it_is(score):
     assert ScoreCalculator.exact is False and "not a force field" in ScoreCalculator.notice
 
 
-def test_refusals():
+def test_score_refuses_arguments_and_molecules_by_name():
     with pytest.raises(InputError, match=r"sigma_A must lie in 0\.02"):
         DenoiserScore(BUTANE, sigma_A=20)
     with pytest.raises(InputError, match="temperature_K must be positive"):

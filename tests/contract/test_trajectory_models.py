@@ -70,7 +70,9 @@ class TestWalker(TrajectoryModelContract):
         ("constant-velocity", [0, 1, 1, 0], [0, 1, 2, 3]),
     ],
 )
-def test_baselines(name: str, mask: list[int], expected: list[int]) -> None:
+def test_baselines_fill_each_frame_by_its_rule(
+    name: str, mask: list[int], expected: list[int]
+) -> None:
     """A molecule that moves by 1 A a frame."""
     water = Molecule.from_smiles("O")
     frames = np.ones((4, 3, 3)) * np.arange(4)[:, None, None]

@@ -232,7 +232,7 @@ def test_usage_errors_exit_with_2(cli: Cli) -> None:
     assert cli("smple")[0] == 2
 
 
-def test_refine(cli: Cli) -> None:
+def test_refine_writes_every_molecule_and_counts_what_it_kept(cli: Cli) -> None:
     Path("in.smi").write_text("CCO\nCCN\n")
     cli("sample", "in.smi", "-n", 4, "-o", "in.sdf", "--model", "etkdg")
     code, out, _ = cli("refine", "in.sdf", "-o", "out.sdf")
@@ -292,7 +292,7 @@ def test_train_hands_over(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("25m", 1500), ("2h", 7200), ("10", 10), ("1.5m", 90)]
 )
-def test_budgets(text: str, seconds: float) -> None:
+def test_budget_is_read_with_its_unit(text: str, seconds: float) -> None:
     assert values.DURATION_S.parser(text) == seconds
 
 

@@ -27,7 +27,7 @@ def output_of(name: str, argument: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_openmm(tmp_path):
+def test_openmm_example_accepts_proposals_and_writes_a_trajectory(tmp_path):
     lines = output_of("05_openmm_proposals.py", "60", tmp_path)
     assert (
         "of 300 proposals accepted" in lines[0]
@@ -36,7 +36,7 @@ def test_openmm(tmp_path):
     )
 
 
-def test_openmmtools(tmp_path):
+def test_openmmtools_example_accepts_proposals_at_every_temperature(tmp_path):
     lines = [
         line
         for line in output_of("06_openmmtools_replica_exchange.py", "2", tmp_path)

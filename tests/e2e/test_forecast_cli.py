@@ -106,7 +106,7 @@ def test_one_sample_is_the_output_itself_and_json_one_object(cli: Cli) -> None:
     assert [path.name for path in Path().iterdir()] == ["x.npz"]
 
 
-def test_seeds(cli: Cli) -> None:
+def test_forecast_repeats_at_a_seed_and_differs_at_another(cli: Cli) -> None:
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         cli(
             ASPIRIN,

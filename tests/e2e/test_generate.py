@@ -107,7 +107,7 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
         (["-n", "0"], "-n must be an integer of 1 or more"),
     ],
 )
-def test_messages(
+def test_generate_refuses_what_cannot_be_in_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, so that it costs little."""

@@ -90,7 +90,7 @@ def test_newcomers_commands_are_marked(marker: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name
 )
-def test_examples(path: Path, tmp_path: Path) -> None:
+def test_example_runs_with_tiny_settings(path: Path, tmp_path: Path) -> None:
     """An example takes the number of conformers and the model, so that it can be run
     small.
     """

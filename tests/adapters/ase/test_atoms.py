@@ -31,7 +31,7 @@ def assert_same(back, ensemble, atol=0.0):
     assert dict(back.provenance) == dict(ensemble.provenance)
 
 
-def test_lossless(ensemble):
+def test_atoms_give_the_ensemble_back(ensemble):
     assert_same(ensemble_of(to_atoms(ensemble)), ensemble)
 
 
@@ -172,7 +172,7 @@ def test_energies_already_computed_are_taken_none_is_computed(chiral):
     assert ensemble_of(images).energies_eV is None
 
 
-def test_arrays(chiral):
+def test_atoms_of_bare_arrays_have_cell_and_graph_if_given(chiral):
     bare = from_arrays(np.array([8, 1, 1]), np.eye(3), cell=[10, 10, 10, 90, 90, 90])
     assert (
         bare.pbc.all() and INDEX not in bare.arrays and bare.cell.lengths().tolist() == [10, 10, 10]

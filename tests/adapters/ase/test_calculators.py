@@ -61,7 +61,7 @@ def test_optimiser_comes_to_rdkits_minimum(chiral):
     )
 
 
-def test_variant():
+def test_variant_of_mmff_can_be_set_and_changed():
     ensemble = make_ensemble("nitro")
     atoms = ensemble.to_ase()[0]
     atoms.calc = MMFF(variant="MMFF94s")

@@ -102,7 +102,7 @@ def test_bare_atoms(calls):
         generator.generate(bare)
 
 
-def test_parameters():
+def test_generator_tells_the_parameters_that_are_not_defaults():
     generator = ConformerGenerator(model="etkdg-mmff", n=5, variant="MMFF94s", steps=None)
     assert generator.todict() == {"model": "etkdg-mmff", "n": 5, "variant": "MMFF94s"}
     assert set(generator.todict(skip_default=False)) == {

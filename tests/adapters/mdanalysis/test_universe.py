@@ -79,7 +79,7 @@ def test_lists_of_files_still_chain(chiral, tmp_path):
     assert len(universe.trajectory) == 4
 
 
-def test_residues(chiral):
+def test_universe_has_the_residues_of_the_molecule(chiral):
     n = chiral.molecule.n_atoms
     named = chiral.molecule.replace(
         atom_names=tuple(f"N{k}" for k in range(n)),

@@ -253,7 +253,7 @@ def test_replica_exchange_samples_the_torsion_of_every_temperature(tmp_path, con
     assert np.abs(np.corrcoef(cosines.T)[np.triu_indices(3, 1)]).max() < 0.3
 
 
-def test_refusals(contexts):
+def test_move_refuses_proposers_without_density_or_plain_form(contexts):
     class NoDensity:
         name, exact = "generator", False
 

@@ -16,7 +16,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Molecule
 
 
-def test_smi(tmp_path):
+def test_smi_gives_a_record_per_line_with_title_or_error(tmp_path):
     path = tmp_path / "some.smi"
     path.write_text("smiles name\nCCO  ethanol of mine\n\n# a comment\nC1CC\nCC\tethane\nO\n")
     records = list(read_molecules(path))

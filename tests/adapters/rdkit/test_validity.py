@@ -24,7 +24,7 @@ from tests.doubles import geometry
 NO_TAGS = {"tetrahedral": np.zeros((0, 5)), "double_bonds": np.zeros((0, 5)), "smiles": ""}
 
 
-def test_kekulised() -> None:
+def test_kekulised_has_single_and_double_bonds_or_says_why_not() -> None:
     furan = Molecule.from_smiles("c1ccoc1")
     made = kekulised(furan)
     assert sorted(made.bond_orders.tolist()) == [1.0] * 7 + [2.0] * 2
@@ -58,7 +58,7 @@ def test_what_cannot_be_sanitised_is_refused() -> None:
         perceived(radical.replace(multiplicity=2), geometry(methane)[:4])
 
 
-def test_descriptors() -> None:
+def test_descriptors_of_ethanol_are_the_known_ones() -> None:
     values = dict(zip(DESCRIPTORS, descriptors([Molecule.from_smiles("CCO")])[0], strict=True))
     assert values["MW"] == pytest.approx(46.07, abs=0.01) and values["PSA"] == pytest.approx(
         20.23, abs=0.01

@@ -50,7 +50,7 @@ def rotation(seed: int, *, reflect: bool = False) -> torch.Tensor:
 
 @pytest.mark.parametrize(("noise", "reflect"), [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_equivariance(noise: bool, reflect: bool, seed: int) -> None:
+def test_network_turns_and_moves_with_its_input(noise: bool, reflect: bool, seed: int) -> None:
     network = small_network(noise=noise).double()
     batch, x = inputs()
     q, shift = rotation(seed, reflect=reflect), torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)

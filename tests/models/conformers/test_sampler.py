@@ -28,7 +28,9 @@ def refiner(tmp_path_factory: pytest.TempPathFactory) -> RefinerModel:
     return RefinerModel(str(small_weights(tmp_path_factory.mktemp("w"))))
 
 
-def test_protocols(refiner: RefinerModel, tmp_path: Path) -> None:
+def test_models_keep_their_protocols_and_refuse_no_steps(
+    refiner: RefinerModel, tmp_path: Path
+) -> None:
     assert isinstance(refiner, Refiner)
     generator = GeneratorModel(str(small_weights(tmp_path, "generate")))
     assert isinstance(generator, BatchedConformerModel)

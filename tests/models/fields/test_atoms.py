@@ -302,7 +302,7 @@ def test_bad_input(model: AtomFieldModel) -> None:
             model.condition(NUMBERS, x, y + np.eye(3)[[1, 2, 0]])
 
 
-def test_hosts() -> None:
+def test_fields_on_atoms_reach_ase_and_mdanalysis() -> None:
     model = fitted("vector")
     _, positions, values = data("vector")
     complete_atoms, calculator, add_field = (

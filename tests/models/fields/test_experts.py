@@ -149,7 +149,7 @@ def test_a_fit_finds_functions_with_periods_of_their_own(tmp_path: Path) -> None
     assert np.abs(made[..., 0] - y[15, 18:]).max() < 0.25
 
 
-def test_messages(tmp_path: Path) -> None:
+def test_experts_are_refused_where_they_have_no_meaning(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 5, 2))
     with pytest.raises(

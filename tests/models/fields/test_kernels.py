@@ -44,7 +44,7 @@ def test_vector_kernels_turn_with_the_points(name: str, d: int, dtype: torch.dty
         assert torch.allclose(here.root(y) @ r.T, there.root(y @ r.T), atol=30 * tolerance)
 
 
-def test_values() -> None:
+def test_curl_free_and_div_free_kernels_have_their_closed_forms() -> None:
     x = torch.tensor([[[0.0, 0.0], [0.6, 0.0]]], dtype=torch.float64)
     r = 0.6 / 0.5
     curl, div = (
@@ -143,7 +143,7 @@ def test_a_fit_finds_the_kernel() -> None:
     assert before < after and abs(after - best) < 0.25 * (best - before)
 
 
-def test_messages() -> None:
+def test_kernels_that_cannot_be_are_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'div-free'"):
         make_kernel("divfree", 2)
     with pytest.raises(

@@ -329,7 +329,7 @@ def test_repeated_points_and_context_points() -> None:
         ),
     ],
 )
-def test_messages(call, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_arguments_that_cannot_be_are_refused_by_name(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((InputError, TypeError), match=message):
         call(gp_model(span=2.0))
 
@@ -342,7 +342,7 @@ def test_extrapolation_on_request() -> None:
     )
 
 
-def test_times() -> None:
+def test_times_of_the_schedule_fall_from_one_to_the_least_noise() -> None:
     schedule = LinearBeta()
     std = torch.tensor([1e-3, 0.1, 0.9], dtype=torch.float64)
     assert [schedule.std(float(t)) for t in schedule.time_of(std)] == pytest.approx(std.tolist())

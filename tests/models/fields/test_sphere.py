@@ -67,7 +67,7 @@ def test_maps_are_each_others_inverse() -> None:
     )
 
 
-def test_distance() -> None:
+def test_distance_is_the_great_circle_in_km() -> None:
     a, b = (
         unit_vectors(np.array([0.0, 50.0]), np.array([0.0, 10.0])),
         unit_vectors(np.array([0.0, 51.0]), np.array([90.0, 10.0])),
@@ -240,7 +240,7 @@ def test_prior_is_the_score_of_its_process_and_turns_with_the_globe() -> None:
     )
 
 
-def test_messages(tmp_path: Path) -> None:
+def test_tracks_off_the_sphere_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be unit vectors, not of length 2 to 2"):
         TrackModel.fit([0.0], [[[2.0, 0.0, 0.0]]])
     with pytest.raises(InputError, match=r"unit vectors \(tracks, 2, 3\) for 2 times"):

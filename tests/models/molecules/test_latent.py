@@ -505,7 +505,9 @@ def test_unit_has_mean_square_one():
     )
 
 
-def test_messages(space, model, trained, tmp_path, molecules):
+def test_latent_arrays_and_configs_that_cannot_be_are_refused_by_name(
+    space, model, trained, tmp_path, molecules
+):
     molecule, x = molecules[0]
     with pytest.raises(InputError, match="shape"):
         space.encode(molecule, x[:-1])

@@ -202,7 +202,7 @@ def test_composition_tells_isomers_by_bonds():
     )  # C-C and O-H for C-O and C-H
 
 
-def test_messages(trained, molecules, tmp_path):
+def test_spectra_that_cannot_be_are_refused_by_name(trained, molecules, tmp_path):
     with pytest.raises(InputError, match="shape"):
         trained.log_likelihood(np.zeros(3), molecules)
     with pytest.raises(InputError, match="not negative"):

@@ -182,7 +182,7 @@ def test_hybrid_and_ode() -> None:
         ({"mode": "hybrid", "ode": True}, "hybrid mode is a stochastic sampler"),
     ],
 )
-def test_messages(change: dict, message: str) -> None:
+def test_schedule_or_shapes_that_cannot_be_are_refused(change: dict, message: str) -> None:
     noising = OUNoising(DATA.gram(X), SCHEDULE)
     options = {"times": [1.0, 0.5], **change}
     with pytest.raises(InputError, match=message):

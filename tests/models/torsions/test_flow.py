@@ -269,7 +269,7 @@ def test_a_good_prior_helps_where_frames_are_few():
     assert error(flat(truth)) < 0.7 * error(np.zeros(len(columns.wave), complex))
 
 
-def test_refusals():
+def test_flow_refuses_schedules_and_series_that_cannot_be():
     with pytest.raises(InputError, match="must fall"):
         Diffusion(np.array([0.1, 0.2]), (random_series(1, 0), random_series(1, 0)))
     with pytest.raises(InputError, match="noise levels"):

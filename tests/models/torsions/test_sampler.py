@@ -20,6 +20,7 @@ from equidrift.models.torsions.sampler import DiffusionProposer, from_frames, lo
 from equidrift.models.torsions.scores import Scores
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.models.torsions.train import run_training
+from equidrift.montecarlo.adapt import Fit
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.records import Molecule
@@ -265,9 +266,8 @@ def test_storage_keeps_the_proposals(peptide, name):
 
 def test_proposals_drawn_ahead_carry_their_densities(peptide):
     molecule, tree, x, frames = peptide
-    proposer = from_frames(
-        molecule.replace(bond_orders=np.zeros(len(molecule.bonds))), tree, frames
-    )
+    bare = molecule.replace(bond_orders=np.zeros(len(molecule.bonds)))
+    proposer = from_frames(Fit(bare, tree, frames))
     assert proposer.frozen and proposer.scores.weights is None
     moves = proposer.propose_independent(x, 5, kT_eV=KT_EV, rng=np.random.default_rng(0))
     back = proposer.propose_independent(
@@ -277,7 +277,7 @@ def test_proposals_drawn_ahead_carry_their_densities(peptide):
     assert len(proposer.propose_independent(x, 5, kT_eV=KT_EV, rng=np.random.default_rng(0))) == 5
 
 
-def test_refusals(system, peptide):
+def test_proposer_refuses_molecules_trees_and_weights_that_do_not_fit(system, peptide):
     molecule, tree, _, _, _ = system
     ring = Molecule.from_smiles("C1CCCCC1")
     with pytest.raises(InputError, match="no rotatable bond"):

@@ -40,7 +40,7 @@ def test_shipped_gps_are_near_the_optimum_in_both_windows(system: str) -> None:
         assert f"{system}/{task}-geomndp-published" in rows
 
 
-def test_variances() -> None:
+def test_drawn_functions_have_the_published_variances() -> None:
     generator = torch.Generator().manual_seed(0)
     x = 4 * torch.rand(500, 100, 1, generator=generator) - 2
     assert float(draw_functions("sawtooth", x, generator).var()) == pytest.approx(

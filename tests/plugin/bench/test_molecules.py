@@ -53,7 +53,9 @@ def absent() -> None:
     raise UnknownNameError("weights", "latent", ["joint"])
 
 
-def test_rows(rows: tuple[dict[str, dict], list[str]]) -> None:
+def test_rows_are_those_of_the_table_and_of_the_papers(
+    rows: tuple[dict[str, dict], list[str]],
+) -> None:
     values, said = rows
     assert {
         "joint/raw",

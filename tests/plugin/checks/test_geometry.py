@@ -35,7 +35,7 @@ from tests.conftest import make_ensemble
         ("OC1C2C3OC2C[H+]13O", "a hydrogen .atom 7. with 4 bonds"),
     ],
 )
-def test_refused(smiles: str, message: str) -> None:
+def test_unsupported_molecule_is_refused_with_the_reason(smiles: str, message: str) -> None:
     with pytest.raises(MoleculeError, match=message):
         check_supported(Molecule.from_smiles(smiles))
 
@@ -59,7 +59,7 @@ def test_no_atoms_refused() -> None:
         "[H][H]",
     ],
 )
-def test_supported(smiles: str) -> None:
+def test_supported_molecule_passes(smiles: str) -> None:
     check_supported(Molecule.from_smiles(smiles))
 
 
@@ -99,7 +99,7 @@ def test_each_reason() -> None:
     assert check_geometry(flipped, [good]).tolist() == [DOUBLE_BOND]
 
 
-def test_clash() -> None:
+def test_atoms_on_top_of_each_other_are_a_clash() -> None:
     molecule = Molecule([6, 6, 6, 6], [(0, 1), (1, 2), (2, 3)], [1, 1, 1], [0] * 4)
     open_chain = np.array([[0, 0, 0], [1.5, 0, 0], [2.2, 1.4, 0], [3.7, 1.4, 0]])
     closed = np.array([[0, 0, 0], [1.5, 0, 0], [1.5, 1.5, 0], [0.2, 1.3, 0]])

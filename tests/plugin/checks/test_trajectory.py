@@ -109,7 +109,9 @@ class Ten(Walker):
         (make_trajectory("CCCCCCCCCCCCCC"), "too many atoms: at most 30"),
     ],
 )
-def test_messages(trajectory: Trajectory, message: str) -> None:
+def test_frames_that_do_not_follow_each_other_are_refused_with_the_reason(
+    trajectory: Trajectory, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         forecast(trajectory, 5, model=Ten())
 

@@ -73,7 +73,7 @@ def test_charges_must_fit_bonds() -> None:
     assert graph_problem(swapped) == VALENCY
 
 
-def test_pieces() -> None:
+def test_fragments_are_counted_and_more_than_one_is_a_problem() -> None:
     two = graph([1, 1, 9, 1], [(0, 1, 1), (2, 3, 1)])
     assert fragments(two).tolist() == [0, 0, 1, 1] and graph_problem(two) == DISCONNECTED
     long = graph([1] * 6, [(5, 4, 1), (4, 3, 1), (3, 2, 1), (1, 0, 1)])

@@ -52,7 +52,7 @@ def test_small_rings_do_not_pucker(smiles: str, bonds: set[tuple[int, int]] | in
         assert bonds <= heavy and not any(bond in heavy for bond in ((1, 2), (2, 3), (1, 3)))
 
 
-def test_butane() -> None:
+def test_butane_tells_gauche_from_anti_and_from_its_mirror_image() -> None:
     told = torsions(Molecule.from_smiles("CCCC"))
     assert told.atoms.tolist() == [[0, 1, 2, 3]] and told.fold.tolist() == [1]
     anti, gauche = np.array([180.0]), np.array([62.0])

@@ -98,7 +98,7 @@ def test_boxes_come_back_and_unwrap(suffix: str, topology: Path, tmp_path: Path)
     assert len(equidrift.forecast(read, 2, model=Walker())[0]) == 2
 
 
-def test_topologies(topology: Path, tmp_path: Path) -> None:
+def test_topology_may_be_a_file_a_smiles_or_an_object(topology: Path, tmp_path: Path) -> None:
     trajectory = make_trajectory()
     ensemble = trajectory[:1].to_ensemble()
     ensemble.save(tmp_path / "t.sdf")

@@ -168,5 +168,5 @@ def test_mask_hides_padded_atoms() -> None:
 
 
 @pytest.mark.parametrize(("number", "row"), [(1, 0), (6, 2), (53, 11), (26, -1)])
-def test_elements(number: int, row: int) -> None:
+def test_each_element_has_its_row_and_others_have_none(number: int, row: int) -> None:
     assert element_index(np.array([number]))[0] == row

@@ -46,7 +46,7 @@ def still(c: Tensor, sigma: float) -> Tensor:
     return torch.zeros_like(c)
 
 
-def test_schedule() -> None:
+def test_noise_falls_geometrically_and_ends_at_zero() -> None:
     sigmas = solvers.geometric_sigmas(5, 10.0, 0.01)
     assert (
         len(sigmas) == 6

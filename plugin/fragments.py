@@ -44,7 +44,17 @@ def largest_fragment(molecule: Molecule) -> Molecule:
 
     Name and properties stay; the SMILES is that part's if it can be told.
     """
-    atoms = largest_atoms(molecule)
+    return part_of(molecule, largest_atoms(molecule))
+
+
+def part_of(molecule: Molecule, atoms: NDArray[np.int64]) -> Molecule:
+    """Whole fragments of a molecule as a Molecule of their own; see `largest_fragment`.
+
+    Parameters
+    ----------
+    atoms : (n,) array of int
+        Of the fragments.
+    """
     if len(atoms) == molecule.n_atoms:
         return molecule
     place = np.full(molecule.n_atoms, -1)

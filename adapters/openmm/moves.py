@@ -23,8 +23,8 @@ from openmm import app, unit
 from equidrift.adapters.openmm.stepping import explained, take_steps
 from equidrift.errors import InputError
 from equidrift.montecarlo.metropolis import Statistics, check_proposer, metropolis, trusted
-from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_bonds, check_whole
-from equidrift.protocols import Proposer
+from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_bonds, made_whole
+from equidrift.protocols import Proposer, SurroundedProposer
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
 Floats = NDArray[np.float64]
@@ -124,15 +124,14 @@ class ContextMoves:
         Raises
         ------
         InputError
-            If the energy of the Context as it stands is not finite, or a molecule is
-            split across the periodic box.
+            If the energy of the Context as it stands is not finite, or no box vectors
+            put a molecule together that is split across the periodic box.
         """
-        everything = self._whole_positions_nm()
+        everything, box_A = self._whole_positions_nm()
         x = everything[self.atoms] / NM_PER_A
         self.metric.prepare(self.proposer, x)
         kT = BOLTZMANN_EV_PER_K * temperature_K
-        if not self._asked:
-            self.proposer, self._asked = trusted(self.proposer, x, kT), True
+        proposer = self._proposer_here(everything, box_A, x, kT)
         begun = time.perf_counter()
         u = self._first_energy_eV() + kT * self.metric(x)
         statistics.spent("energies", time.perf_counter() - begun)
@@ -149,7 +148,7 @@ class ContextMoves:
             "check": self.check,
         }
         try:
-            new, u, accepted = metropolis(self.proposer, x, u, shown.energy_eV, n, **options)
+            new, u, accepted = metropolis(proposer, x, u, shown.energy_eV, n, **options)
         except BaseException:  # a refused proposal, or Ctrl-C: the Context is left where it was
             self.context.setPositions(everything)
             raise
@@ -158,15 +157,41 @@ class ContextMoves:
             self.context.setVelocitiesToTemperature(temperature_K, int(rng.integers(1, 2**31 - 1)))
         return accepted, u - kT * self.metric(new), new
 
-    def _whole_positions_nm(self) -> Floats:
-        """(n_particles, 3) positions of the Context, molecules not split by its box."""
+    def _proposer_here(
+        self, everything_nm: Floats, box_A: Floats | None, x: Floats, kT_eV: float
+    ) -> Proposer:
+        """The proposer, told what stands round the moved atoms; the first time it says
+        whether it can be used here.
+        """
+        here = self.proposer
+        if isinstance(here, SurroundedProposer):
+            here = here.among(everything_nm / NM_PER_A, box_A)
+        if not self._asked:
+            self._asked, found = True, trusted(here, x, kT_eV)
+            if found is not here:
+                self.proposer = here = found
+        return here
+
+    def _whole_positions_nm(self) -> tuple[Floats, Floats | None]:
+        """(n_particles, 3) positions of the Context, in which no molecule that moves is
+        split by the box, and the vectors of the box in A. A split one is put together in
+        the Context.
+        """
         state = self.context.getState(positions=True)
         everything: Floats = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-        if self.periodic:
-            vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
-            box = np.array(vectors) / NM_PER_A
-            check_whole(everything[self.atoms] / NM_PER_A, self.bonds, box)
-        return everything
+        if not self.periodic:
+            return everything, None
+        vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        box_A = np.array(vectors) / NM_PER_A
+        x = everything[self.atoms] / NM_PER_A
+        whole = made_whole(x, self.bonds, box_A)
+        if whole is not x:
+            everything = np.array(everything)
+            everything[self.atoms] = whole * NM_PER_A
+            self.context.setPositions(everything)
+            if self.virtual:
+                self.context.computeVirtualSites()
+        return everything, box_A
 
     def _first_energy_eV(self) -> float:
         """Potential energy before any move."""

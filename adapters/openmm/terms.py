@@ -1,8 +1,9 @@
 """What turning about bonds changes in an OpenMM System, as arrays: the surrogate energy
 of heat-bath moves.
 
-Read are NonbondedForce (as if without cut-off), PeriodicTorsionForce, and the pair
-terms of an MMFF94 System of `equidrift.mmff_system`. Bonds, angles and whatever else
+Read are NonbondedForce (within the molecule as if without cut-off, with what stands
+round it by `equidrift.adapters.openmm.surroundings`), PeriodicTorsionForce, and the
+pair terms of an MMFF94 System of `equidrift.mmff_system`. Bonds, angles and whatever else
 rigid turning leaves alone are not needed; implicit solvent and custom forces are left
 out, and the acceptance by the full energy makes up for that.
 """
@@ -12,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import openmm
 from numpy.typing import ArrayLike, NDArray
-from openmm import unit
 
+from equidrift.adapters.openmm.surroundings import number, surrounding_terms
 from equidrift.errors import InputError
 from equidrift.mmff import COULOMB_EXPRESSION, VDW_EXPRESSION
 from equidrift.montecarlo.turns import MOST_ATOMS, TurnTerms
@@ -24,21 +25,23 @@ Floats = NDArray[np.float64]
 
 def turn_terms(system: openmm.System, atoms: ArrayLike | None = None) -> TurnTerms | None:
     """The terms of a System, or of some of its atoms; None if it has no pair terms that
-    can be read, or too many atoms for tables of pairs.
+    can be read.
 
     Parameters
     ----------
     system : openmm.System
         The user's.
     atoms : (n,) array of int, optional
-        Particles of the molecule that is turned, in the order of its torsions; terms
-        with other particles (solvent, ions, virtual sites) are left to the acceptance
-        by the full energy. None takes all particles.
+        Particles of the molecule that is turned, in the order of its torsions; the
+        terms hold its pairs with the other ones (solvent, ions) too. None takes all
+        particles.
 
     Returns
     -------
     TurnTerms or None
-        None too if one of the atoms is a virtual site, which no torsion turns.
+        None too if one of the atoms is a virtual site, which no torsion turns, or there
+        are more than `MOST_ATOMS` in MMFF94. Of so many atoms in other force fields
+        pairs are read within the cutoff alone, as those with the surroundings are.
 
     Raises
     ------
@@ -47,19 +50,23 @@ def turn_terms(system: openmm.System, atoms: ArrayLike | None = None) -> TurnTer
     """
     chosen = _chosen(system, atoms)
     n = len(chosen)
-    if n > MOST_ATOMS or any(system.isVirtualSite(k) for k in chosen.tolist()):
+    if any(system.isVirtualSite(k) for k in chosen.tolist()):
         return None
     forces = list(system.getForces())
     plain = [force for force in forces if isinstance(force, openmm.NonbondedForce)]
     custom = [force for force in forces if isinstance(force, openmm.CustomBondForce)]
     local = {int(atom): k for k, atom in enumerate(chosen)}
-    if len(plain) == 1 and not any(force.getEnergyFunction() == VDW_EXPRESSION for force in custom):
-        form, tables = "lennard-jones", _nonbonded(plain[0], local)
+    mmff, large = any(f.getEnergyFunction() == VDW_EXPRESSION for f in custom), n > MOST_ATOMS
+    if len(plain) == 1 and not mmff:
+        form, tables = "lennard-jones", _nonbonded(plain[0], local, exceptions_only=large)
+    elif large:
+        return None  # every pair of MMFF94 has terms of its own
     else:
         form, tables = "mmff", _mmff(custom, local)
     r0, epsilon, coulomb = tables
     pairs = np.argwhere(np.triu((epsilon != 0) | (coulomb != 0), 1))
-    if not len(pairs):
+    around = surrounding_terms(system, chosen, unlisted=large)
+    if not len(pairs) and around is None:
         return None
     first, second = pairs.T
     rows = _torsions(forces, local)
@@ -74,6 +81,7 @@ def turn_terms(system: openmm.System, atoms: ArrayLike | None = None) -> TurnTer
         orders=np.array([row[1] for row in rows], np.int64),
         phases_rad=np.array([row[2] for row in rows], np.float64),
         heights_eV=np.array([row[3] for row in rows], np.float64),
+        surroundings=around,
     )
 
 
@@ -99,36 +107,33 @@ def _torsions(
             continue
         for k in range(force.getNumTorsions()):
             *four, order, phase, height = force.getTorsionParameters(k)
-            if _number(height) and all(atom in local for atom in four):
+            if number(height) and all(atom in local for atom in four):
                 atoms = [local[atom] for atom in four]
-                found.append((atoms, order, _number(phase), _number(height) / KJ_MOL_PER_EV))
+                found.append((atoms, order, number(phase), number(height) / KJ_MOL_PER_EV))
     return found
 
 
-def _number(value: unit.Quantity) -> float:
-    """In OpenMM's units: nm, kJ/mol, elementary charges and radians."""
-    return float(value.value_in_unit_system(unit.md_unit_system))
-
-
 def _nonbonded(
-    force: openmm.NonbondedForce, local: dict[int, int]
+    force: openmm.NonbondedForce, local: dict[int, int], *, exceptions_only: bool
 ) -> tuple[Floats, Floats, Floats]:
     """(n, n) tables of sigma (A), epsilon (eV) and charge products (eV A), exceptions
-    applied.
+    applied, or holding nothing else.
     """
     charges, sigmas, epsilons = np.array(
-        [[_number(value) for value in force.getParticleParameters(k)] for k in local]
+        [[number(value) for value in force.getParticleParameters(k)] for k in local]
     ).T
     r0 = 0.5 * (sigmas[:, None] + sigmas) / NM_PER_A
     epsilon = np.sqrt(epsilons[:, None] * epsilons) / KJ_MOL_PER_EV
     coulomb = np.outer(charges, charges) * COULOMB_EV_A_PER_E2
+    if exceptions_only:
+        epsilon[:], coulomb[:] = 0.0, 0.0
     for k in range(force.getNumExceptions()):
         i, j, product, sigma, depth = force.getExceptionParameters(k)
         if i not in local or j not in local:
             continue
         for a, b in ((local[i], local[j]), (local[j], local[i])):
-            r0[a, b], epsilon[a, b] = _number(sigma) / NM_PER_A, _number(depth) / KJ_MOL_PER_EV
-            coulomb[a, b] = _number(product) * COULOMB_EV_A_PER_E2
+            r0[a, b], epsilon[a, b] = number(sigma) / NM_PER_A, number(depth) / KJ_MOL_PER_EV
+            coulomb[a, b] = number(product) * COULOMB_EV_A_PER_E2
     r0[r0 <= 0] = 1.0  # hydrogens without a size have no depth either
     return r0, epsilon, coulomb
 

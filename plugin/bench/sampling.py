@@ -16,7 +16,8 @@ their own, with torsions drawn anew (`equidrift.montecarlo.recycling.recycled`).
 is the distance of P(phi > 0) from the long reference's.
 
 Rows `drugs/...` are those of `equidrift.bench.sampling_drugs`, rows `rigid-water-ion/...`
-of `equidrift.bench.sampling_rigid`.
+of `equidrift.bench.sampling_rigid`, rows `solvated-.../...` of
+`equidrift.bench.sampling_solvated`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from equidrift.bench.sampling_run import (
     simulation,
     timed,
 )
+from equidrift.bench.sampling_solvated import solvated
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.adapt import Still
@@ -68,6 +70,7 @@ ADAPT_CYCLES = 600
 LONG_MD = ("ala2/ala2_ff96_obc_300K_seed1.npz", "ala2/ala2_ff96_obc_300K_seed2.npz")
 LONG_MD_NS = 10.0  # of both together
 GB_PLATFORM = "CPU"  # ten times faster than Reference for the implicit water, whatever the size
+SOLVATED_SECONDS = (8.0, 120.0)  # per chain, four of each of three systems: short, full
 DRUG_SECONDS = 3.0  # per molecule and method
 
 
@@ -256,8 +259,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     Parameters
     ----------
     full : bool, optional
-        60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per
-        molecule and method either way.
+        60 s per method, twenty molecules, and 120 s per chain in water (24 minutes);
+        else 20 s, four molecules, and 8 s per chain in water. 3 s per molecule and
+        method either way.
     progress : callable, optional
         Called with a line of text before every row.
 
@@ -272,6 +276,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         ("ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)),
         ("drugs/...", (ZINC,), lambda: drugs(DRUG_SECONDS, DRUGS if full else 4, say)),
         ("rigid-water-ion/...", (), lambda: rigid(20.0 if full else 5.0, say)),
+        ("solvated-.../...", (), lambda: solvated(SOLVATED_SECONDS[full], say)),
     )
     for name, files, measured in parts:
         missing = [file for file in files if not (folder / file).exists()]

@@ -89,7 +89,7 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
         sim = simulation(topology, system, start, seed=seed)
         sampler = ProposalSampler(sim, turns, md_steps=MD_STEPS, n_proposals=1)
         timed(sampler, seconds)
-        waves.append(_waves(sampler.torsions_rad))
+        waves.append(waves_of(sampler.torsions_rad))
     mean, variance, spread = pooled(waves)
     values: dict[str, Any] = {"torsions": tree.n_torsions, "reference_spread": spread}
     sim = simulation(topology, system, x)
@@ -127,7 +127,7 @@ def pooled(waves: list[Floats]) -> tuple[Floats, Floats, float]:
     return mean, variance, float(spread.max())
 
 
-def _waves(phi: Floats) -> Floats:
+def waves_of(phi: Floats) -> Floats:
     """(k, 2 m) cosines and sines."""
     return np.concatenate([np.cos(phi), np.sin(phi)], axis=1)
 
@@ -141,7 +141,7 @@ def effective(
     About the mean and variance of the reference, so that a chain that stayed in one
     basin counts as the one sample it is.
     """
-    waves = _waves(phi)
+    waves = waves_of(phi)
     each = (
         (len(waves) / correlation_time(waves, mean, np.maximum(variance, 1e-12)))
         .reshape(2, -1)

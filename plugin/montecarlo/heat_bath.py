@@ -18,12 +18,19 @@ that differ from the odds of the way back. So a dihedral is read only if `one_tu
 proves from its atoms and the tree that no other bond changes it; all others are left to
 the acceptance by the full energy. `irreversibility_kT` measures what is left of such
 faults.
+
+In a solvent the terms hold the pairs of the molecule with all other particles too
+(`equidrift.montecarlo.surroundings`): these stand still while the molecule is turned, so
+U* is still one function of what turns. Turns then cost less than an energy of the whole
+box, and a proposal takes `TURNS_IN_SOLVENT` of them.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,8 +38,16 @@ import numpy as np
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.proposals import check_turns, uniform_proposer
-from equidrift.montecarlo.turns import Turn, TurnTerms, one_turn
-from equidrift.protocols import CautiousProposer, Proposer
+from equidrift.montecarlo.surroundings import Surroundings
+from equidrift.montecarlo.turns import (
+    MOST_ATOMS,
+    MOST_TURNED,
+    Turn,
+    TurnAmong,
+    TurnTerms,
+    one_turn,
+)
+from equidrift.protocols import CautiousProposer, Proposer, SurroundedProposer
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 
@@ -40,8 +55,10 @@ POINTS = 12
 # share of turns about two bonds together: they cost a dozen times as much, and are the
 # only way between some basins
 PAIRS = 0.05
+TURNS_IN_SOLVENT = 8  # of a proposal, which costs an energy of the whole box besides
 # odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
 REVERSIBLE_KT = 1e-4
+MOST_PROBED = 200  # pairs of bonds in that test
 _PROBES_RAD = np.array([0.0, 0.7, 2.3, 4.1])  # angles of each bond in the reversibility test
 
 
@@ -81,7 +98,15 @@ def _difference(here: Floats, there: Floats) -> float:
     return float((np.abs(here - there) / scale).max())
 
 
-class HeatBathProposer(CautiousProposer):
+def _turned(tree: TorsionTree) -> list[int]:
+    """Which torsions are turned: all of them, but for large molecules."""
+    every = list(range(tree.n_torsions))
+    if tree.n_atoms <= MOST_ATOMS:
+        return every
+    return [k for k in every if len(tree.moved[k]) <= MOST_TURNED] or every
+
+
+class HeatBathProposer(CautiousProposer, SurroundedProposer):
     """Turns about bonds drawn at random, each from the surrogate's own odds among `2
     points` angles.
 
@@ -92,12 +117,14 @@ class HeatBathProposer(CautiousProposer):
     Parameters
     ----------
     tree : TorsionTree
-        The torsions.
+        The torsions. Of a molecule of more than `MOST_ATOMS` atoms only bonds that take
+        up to `MOST_TURNED` atoms along are turned; dynamics moves the others.
     terms : TurnTerms
         The surrogate energy; the closer to the host's, the more is accepted. Dihedrals
         that `one_turn` does not prove are left out.
     turns : int, optional
-        Of one proposal; None takes as many as there are torsions.
+        Of one proposal; None takes as many as there are torsions, or
+        `TURNS_IN_SOLVENT` if the terms have surroundings.
     points : int
         Equal turns of a circle.
     pairs : float
@@ -108,6 +135,8 @@ class HeatBathProposer(CautiousProposer):
     ----------
     unread : int
         Dihedrals of the terms that were left out, to be judged by the acceptance alone.
+    circles : list of Turn
+        The energy along the circle of each bond.
 
     Raises
     ------
@@ -149,18 +178,28 @@ class HeatBathProposer(CautiousProposer):
             points,
             float(pairs),
         )
-        self.turns = tree.n_torsions if turns is None else turns
-        self._circles = [Turn(tree, k, self.terms) for k in range(tree.n_torsions)]
+        usual = tree.n_torsions if terms.surroundings is None else TURNS_IN_SOLVENT
+        self.turns = usual if turns is None else turns
+        self.circles = [Turn(tree, k, self.terms) for k in _turned(tree)]
+
+    def among(self, everything_A: Floats, box_A: Floats | None) -> HeatBathProposer:
+        """See `equidrift.protocols.SurroundedProposer`."""
+        if self.terms.surroundings is None:
+            return self
+        around = Surroundings(self.terms.surroundings, everything_A, box_A)
+        there = copy.copy(self)
+        there.circles = [TurnAmong(circle, around) for circle in self.circles]
+        return there
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal from one state (n_atoms, 3)."""
-        x, change, m = np.array(positions_A, np.float64), 0.0, len(self._circles)
+        x, change, m = np.array(positions_A, np.float64), 0.0, len(self.circles)
         for _ in range(self.turns):
             if m > 1 and rng.random() < self.pairs:
                 first, second = rng.choice(m, 2, replace=False)
-                x, part = self._double(x, self._circles[first], self._circles[second], kT_eV, rng)
+                x, part = self._double(x, self.circles[first], self.circles[second], kT_eV, rng)
             else:
-                x, part = self._single(x, self._circles[rng.integers(m)], kT_eV, rng)
+                x, part = self._single(x, self.circles[rng.integers(m)], kT_eV, rng)
             change += part
         return Proposal(x, change / kT_eV, {"kind": "heat-bath"})
 
@@ -197,22 +236,22 @@ class HeatBathProposer(CautiousProposer):
         """How far the odds of the same states, seen from both ends of a turn about one
         or two bonds, differ at most; 0 is reversible.
 
-        Every bond, and every pair of bonds, is turned from positions_A (n_atoms, 3) to
-        the last of a few angles, and the energies of all angles are compared with those
-        seen from there. An energy that is no function of the positions alone fails.
+        Every bond, and every pair of bonds (some, if there are more than `MOST_PROBED`),
+        is turned from positions_A (n_atoms, 3) to the last of a few angles, and the
+        energies of all angles are compared with those seen from there. An energy that is
+        no function of the positions alone fails.
         """
-        angles = _PROBES_RAD
-        worst = 0.0
-        for i, first in enumerate(self._circles):
-            here, axis = first.energies(positions_A, angles)
-            there, _ = first.energies(
-                first.turn(positions_A, axis, angles[-1]), angles - angles[-1]
-            )
+        angles, worst = _PROBES_RAD, 0.0
+        for circle in self.circles:
+            here, axis = circle.energies(positions_A, angles)
+            end = circle.turn(positions_A, axis, angles[-1])
+            there, _ = circle.energies(end, angles - angles[-1])
             worst = max(worst, _difference(here, there))
-            for second in self._circles[i + 1 :]:
-                here, end = _grid(positions_A, first, second, angles, angles)
-                there, _ = _grid(end, first, second, angles - angles[-1], angles - angles[-1])
-                worst = max(worst, _difference(here, there))
+        pairs = list(combinations(self.circles, 2))
+        for first, second in pairs[:: 1 + len(pairs) // MOST_PROBED]:
+            here, end = _grid(positions_A, first, second, angles, angles)
+            there, _ = _grid(end, first, second, angles - angles[-1], angles - angles[-1])
+            worst = max(worst, _difference(here, there))
         return worst / kT_eV
 
     def trusted(self, positions_A: Floats, kT_eV: float) -> Proposer:

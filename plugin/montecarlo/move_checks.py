@@ -174,12 +174,8 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
     """
     if not len(bonds):
         return
-    volume = abs(float(np.linalg.det(box_A)))
-    if volume == 0:
-        raise InputError("the box has no volume; give three box vectors, or none at all")
-    widths = volume / np.linalg.norm(np.cross(np.roll(box_A, -1, 0), np.roll(box_A, -2, 0)), axis=1)
     lengths = _distances(positions_A, bonds)
-    if lengths.max() > widths.min() / 2:
+    if lengths.max() > _narrowest_A(box_A) / 2:
         i, j = bonds[lengths.argmax()]
         raise InputError(
             f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is "
@@ -187,3 +183,41 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
             "first (read positions with enforcePeriodicBox=False, or shift its atoms by box "
             "vectors)"
         )
+
+
+def made_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) -> Floats:
+    """Positions (n, 3) with molecules that are split across the box put together by box
+    vectors; those given, if none is.
+
+    Parameters
+    ----------
+    positions_A, bonds, box_A : arrays
+        See `check_whole`, whose errors are raised where no box vectors help.
+    """
+    from equidrift.graph import Graph
+
+    if not len(bonds) or _distances(positions_A, bonds).max() <= _narrowest_A(box_A) / 2:
+        return positions_A
+    x, inverse = positions_A.copy(), np.linalg.inv(box_A)
+    neighbours, seen = Graph(len(x), bonds).neighbours, np.zeros(len(x), bool)
+    for root in range(len(x)):
+        todo = [] if seen[root] else [root]
+        seen[root] = True
+        while todo:
+            here = todo.pop()
+            for k in neighbours[here]:
+                if not seen[k]:
+                    x[k] -= np.rint((x[k] - x[here]) @ inverse) @ box_A
+                    seen[k] = True
+                    todo.append(k)
+    check_whole(x, bonds, box_A)
+    return x
+
+
+def _narrowest_A(box_A: Floats) -> float:
+    """The least distance between opposite faces of a box."""
+    volume = abs(float(np.linalg.det(box_A)))
+    if volume == 0:
+        raise InputError("the box has no volume; give three box vectors, or none at all")
+    across = np.cross(np.roll(box_A, -1, 0), np.roll(box_A, -2, 0))
+    return float((volume / np.linalg.norm(across, axis=1)).min())

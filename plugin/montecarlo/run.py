@@ -64,7 +64,7 @@ class ChainRun:
         plan.check_output(overwrite=overwrite)
         self.target = make_target(plan.what, plan.settings)
         self.simulation = self._simulation()
-        self.tree = named_tree(self.target.molecule)
+        self.tree = named_tree(self.target.turned)
         self.resumed = 0
         if overwrite:
             plan.drop()
@@ -117,6 +117,7 @@ class ChainRun:
             proposer,
             md_steps=self.settings.md_steps,
             n_proposals=n_proposals,
+            atoms=self.target.solute,
             seed=seed,
         )
         return sampler
@@ -133,20 +134,20 @@ class ChainRun:
         phase = AdaptivePhase(self._host(), self.plan.adapt_cycles, stored)
         adapted = adapt(
             phase.advance,
-            self.target.molecule,
+            self.target.turned,
             self.tree,
             settings.proposals,
             phase.total,
             temperature_K=settings.temperature_K,
             seed=settings.seed,
-            terms=host_function("openmm", "turn_terms")(self.target.system),
+            terms=host_function("openmm", "turn_terms")(self.target.system, self.target.solute),
         )
         report = {**adapted.report, "seconds": phase.seconds}
         return self._production(adapted.proposer), report
 
     def _host(self) -> Host:
         """What the adaptive phase needs of this run."""
-        settings = self.settings
+        settings, atoms = self.settings, self.target.solute
 
         def sampler(proposer: Proposer, done: int) -> ChainSampler:
             # a seed of its own, so that production does not repeat the numbers of this phase
@@ -158,8 +159,8 @@ class ChainRun:
 
         return Host(
             sampler=sampler,
-            positions_A=lambda: host_function("openmm", "positions")(self.simulation),
-            n_atoms=self.target.molecule.n_atoms,
+            positions_A=lambda: host_function("openmm", "positions")(self.simulation)[atoms],
+            n_atoms=len(atoms),
             save=save,
             checkpoint=self.plan.checkpoint,
             report=lambda done, total, share: self._tell("adapting", done, total, share),
@@ -226,7 +227,7 @@ class ChainRun:
             plan=self.plan,
             potential=self.target.potential,
             platform=self.simulation.context.getPlatform().getName(),
-            labels=tuple(torsion_names(self.target.molecule, self.tree.atoms)),
+            labels=tuple(torsion_names(self.target.turned, self.tree.atoms)),
             adaptation=report,
             statistics=sampler.statistics,
             torsions_rad=sampler.torsions_rad,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from equidrift.engine.conformers import sample_molecule
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.fragments import largest_atoms, largest_fragment
+from equidrift.fragments import fragments, largest_atoms, largest_fragment, part_of
+from equidrift.montecarlo.turns import MOST_ATOMS
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, host_function
 from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
 from equidrift.stereo import SHOWN, SIMULATED, stereo_notes
+from equidrift.torsions import rotatable_bonds
 from equidrift.units import PS_PER_FS
 
 if TYPE_CHECKING:
@@ -128,6 +131,24 @@ class Target:
     molecule: Molecule
     potential: str
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def solute(self) -> NDArray[np.int64]:
+        """(n,) atoms whose torsions are sampled: all of a small system, and of a larger
+        one the molecules that have a bond to turn about, so that the rest is what they
+        are solvated in.
+        """
+        everything, n = np.arange(self.molecule.n_atoms), self.molecule.n_atoms
+        turned = rotatable_bonds(self.molecule).ravel() if n > MOST_ATOMS else everything[:0]
+        if not len(turned):
+            return everything
+        parts = [part for part in fragments(self.molecule) if np.isin(part, turned).any()]
+        return np.sort(np.concatenate(parts))
+
+    @cached_property
+    def turned(self) -> Molecule:
+        """The graph of `solute`."""
+        return part_of(self.molecule, self.solute)
 
 
 def make_target(what: str, settings: ChainSettings) -> Target:

@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
+from equidrift.montecarlo.surroundings import Surroundings, SurroundingTerms
 from equidrift.torsions import TorsionTree
 
 FORMS = ("lennard-jones", "mmff")
 MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term
-MOST_ATOMS = (
-    250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
-)
+# beyond, tables of all pairs grow large, and a turn about a bond in the middle costs more than
+# a step of dynamics
+MOST_ATOMS = 250
+MOST_TURNED = 60  # atoms of such a molecule that a turn may take along
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
 
 
@@ -48,6 +50,8 @@ class TurnTerms:
         Atoms.
     orders, phases_rad, heights_eV : (t,) array
         Of each torsion: height (1 + cos(order phi - phase)).
+    surroundings : SurroundingTerms, optional
+        Pair terms with all other particles, if the molecule stands among any.
 
     Raises
     ------
@@ -65,6 +69,7 @@ class TurnTerms:
     orders: NDArray[np.int64]
     phases_rad: Floats
     heights_eV: Floats
+    surroundings: SurroundingTerms | None = None
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -108,13 +113,20 @@ class TurnTerms:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        return plain_fields(self)
+        plain = plain_fields(self)
+        around = plain.pop("surroundings")
+        return plain if around is None else plain | {"surroundings": around.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TurnTerms:
         """The terms that `to_dict` wrote."""
         widths, whole = {"pairs": 2, "torsions": 4}, ("pairs", "torsions", "orders")
-        values: dict[str, Any] = {"n_atoms": int(data["n_atoms"]), "form": data["form"]}
+        around = data.get("surroundings")
+        values: dict[str, Any] = {
+            "n_atoms": int(data["n_atoms"]),
+            "form": data["form"],
+            "surroundings": None if around is None else SurroundingTerms.from_dict(around),
+        }
         for name in (field.name for field in fields(cls) if field.name not in values):
             array = np.array(data[name], np.int64 if name in whole else np.float64)
             values[name] = array.reshape(-1, widths[name]) if name in widths else array
@@ -211,27 +223,9 @@ class Turn:
         origin = positions_A[self.turned]
         axis = origin - positions_A[self.fixed]
         axis = axis / np.sqrt(axis @ axis)
-        still, moved = positions_A[self.still] - origin, positions_A[self.moved] - origin
-        z, w = still @ axis, moved @ axis
-        still, moved = still - z[:, None] * axis, moved - w[:, None] * axis
-        ahead = np.stack(
-            [axis[i] * moved[:, j] - axis[j] * moved[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
-            axis=1,
-        )
-        cosine, sine = still @ moved.T, still @ ahead.T
-        parts = np.empty((3, cosine.size))
-        constant = (
-            (np.einsum("ij,ij->i", still, still) + z * z)[:, None]
-            + np.einsum("ij,ij->i", moved, moved)
-            + w * w
-        )
-        parts[0], parts[1], parts[2] = (
-            (constant - 2 * z[:, None] * w).ravel(),
-            cosine.ravel(),
-            sine.ravel(),
-        )
+        parts = _circles(positions_A[self.still] - origin, positions_A[self.moved] - origin, axis)
         waves = np.exp(1j * angles_rad)
-        harmonics = np.stack([np.ones(len(waves)), -2 * waves.real, -2 * waves.imag], axis=1)
+        harmonics = _harmonics(waves)
         energy = self._pairs(
             np.maximum(harmonics @ (parts if self.all_cells else parts[:, self.cells]), _LEAST_A2)
         )
@@ -246,6 +240,32 @@ class Turn:
                     waves**order * (self.factors[chosen] * start[chosen] ** order).sum()
                 ).real
         return energy, axis
+
+    def among(
+        self, surroundings: Surroundings, positions_A: Floats, axis: Floats, angles_rad: Floats
+    ) -> Floats:
+        """(k,) energies in eV of the turned atoms with what stands round them, at each
+        angle turned by about the axis that `energies` gave.
+        """
+        terms, origin = surroundings.terms, positions_A[self.turned]
+        moved = positions_A[self.moved] - origin
+        near_A, kinds = surroundings.near(positions_A)
+        apart = np.zeros((0, len(self.moved)), bool)
+        if terms.unlisted:
+            near_A = np.concatenate([positions_A[self.still], near_A])
+            kinds = np.concatenate([terms.own[self.still], kinds])
+            apart = terms.table[np.ix_(self.still, self.moved)]
+        near_A = near_A - origin
+        parts = _circles(near_A, moved, axis)
+        counted = np.ones((len(near_A), len(moved)), bool)
+        counted[: len(apart)] = ~apart
+        if terms.cutoff_A is not None:
+            nearest2 = parts[0] - 2 * np.hypot(parts[1], parts[2])
+            counted &= nearest2.reshape(counted.shape) < terms.cutoff_A**2
+        cells = np.flatnonzero(counted)
+        d2 = _harmonics(np.exp(1j * angles_rad)) @ parts[:, cells]
+        rows, columns = np.divmod(cells, len(moved))
+        return terms.energies(d2, kinds[rows], terms.own[self.moved[columns]])
 
     def _pairs(self, d2: Floats) -> Floats:
         """(k,) sums over pairs of squared distances (k, p)."""
@@ -288,3 +308,54 @@ class Turn:
             + (arms @ axis * (1 - cosine))[:, None] * axis
         )
         return x
+
+
+class TurnAmong(Turn):
+    """The energy along the circle of one bond, with what stands round the molecule.
+
+    Parameters
+    ----------
+    turn : Turn
+        Of the molecule's own terms.
+    surroundings : Surroundings
+        What stands round it.
+    """
+
+    def __init__(self, turn: Turn, surroundings: Surroundings) -> None:
+        self.__dict__.update(vars(turn))
+        self.surroundings = surroundings
+
+    def energies(self, positions_A: Floats, angles_rad: Floats) -> tuple[Floats, Floats]:
+        """See `Turn.energies`."""
+        energy, axis = super().energies(positions_A, angles_rad)
+        return energy + self.among(self.surroundings, positions_A, axis, angles_rad), axis
+
+
+def _circles(still: Floats, moved: Floats, axis: Floats) -> Floats:
+    """(3, s m) a, b and c of the squared distances a - 2 (b cos(angle) + c sin(angle))
+    between still (s, 3) and turned (m, 3) atoms, both from a point of the axis.
+    """
+    z, w = still @ axis, moved @ axis
+    still, moved = still - z[:, None] * axis, moved - w[:, None] * axis
+    ahead = np.stack(
+        [axis[i] * moved[:, j] - axis[j] * moved[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
+        axis=1,
+    )
+    cosine, sine = still @ moved.T, still @ ahead.T
+    parts = np.empty((3, cosine.size))
+    constant = (
+        (np.einsum("ij,ij->i", still, still) + z * z)[:, None]
+        + np.einsum("ij,ij->i", moved, moved)
+        + w * w
+    )
+    parts[0], parts[1], parts[2] = (
+        (constant - 2 * z[:, None] * w).ravel(),
+        cosine.ravel(),
+        sine.ravel(),
+    )
+    return parts
+
+
+def _harmonics(waves: NDArray[np.complex128]) -> Floats:
+    """(k, 3) factors of the parts of `_circles` at k angles."""
+    return np.stack([np.ones(len(waves)), -2 * waves.real, -2 * waves.imag], axis=1)

@@ -37,6 +37,7 @@ from equidrift.protocols.proposers import (
     IndependentProposer,
     Proposer,
     StorableProposer,
+    SurroundedProposer,
 )
 from equidrift.protocols.trajectories import (
     BatchedTrajectoryModel,
@@ -89,6 +90,7 @@ __all__ = [
     "StorableProposer",
     "Surface",
     "SurfaceRefiner",
+    "SurroundedProposer",
     "TimedConformerModel",
     "TrajectoryModel",
     "TrajectoryWriter",

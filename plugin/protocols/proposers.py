@@ -92,3 +92,20 @@ class CautiousProposer(Proposer, Protocol):
     def trusted(self, positions_A: Floats, kT_eV: float) -> Proposer:
         """The proposer itself, or what to use instead of it for this system."""
         ...
+
+
+@runtime_checkable
+class SurroundedProposer(Proposer, Protocol):
+    """A proposer that can read what stands round the atoms it moves."""
+
+    def among(self, everything_A: Floats, box_A: Floats | None) -> Proposer:
+        """The proposer for as long as all other particles stand still.
+
+        Parameters
+        ----------
+        everything_A : (n_particles, 3) array
+            All particles of the host, those that move among them.
+        box_A : (3, 3) array, optional
+            Rows are the vectors of the periodic box; None for no box.
+        """
+        ...

@@ -66,3 +66,10 @@ def test_rigid_water_with_gfn2(tmp_path):
 def test_constant_pressure(tmp_path):
     lines = output_of("16_constant_pressure.py", "40", tmp_path)
     assert "of the moves accepted" in lines[0] and lines[1].endswith("g/cm^3")
+
+
+def test_ligand_in_water(tmp_path):
+    lines = output_of("17_ligand_in_water_proposals.py", "6", tmp_path)
+    share = int(lines[0].split("%")[0])
+    assert share > 50 and lines[0].endswith("% of 6 proposals accepted")
+    assert any("degrees" in line for line in lines[1:])

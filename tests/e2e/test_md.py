@@ -340,3 +340,38 @@ def test_topology_is_read_from_a_mol2(tmp_path: Path) -> None:
     (tmp_path / "e.mol2").write_text(ETHANOL_MOL2)
     molecule = load_topology(tmp_path / "e.mol2")
     assert molecule.n_atoms == 9 and molecule.name == "ethanol mine"
+
+
+# A box of water -----------------------------------------------------------------------
+
+
+def test_md_of_a_box_of_water_turns_the_solute_alone(tmp_path):
+    """As a user's file comes: psi and phi, few proposals lost, and the whole box in the
+    trajectory.
+    """
+    from openmm import app, unit
+    from openmmtools import testsystems
+
+    made = testsystems.AlanineDipeptideVacuum()
+    modeller = app.Modeller(made.topology, made.positions)
+    files = ("amber14-all.xml", "amber14/tip3p.xml")
+    modeller.addSolvent(app.ForceField(*files), boxSize=[1.85] * 3 * unit.nanometer)
+    with open(tmp_path / "box.pdb", "w") as handle:
+        app.PDBFile.writeFile(modeller.topology, modeller.positions, handle)
+    quick = ["--adapt", "0.16ps", "--time", "0.01ps", "--md-steps", "1", "--n-proposals", "1"]
+    done = run(
+        *("box.pdb", "--forcefield", ",".join(files), *quick, "--json", "-o", "a.xtc"),
+        folder=tmp_path,
+    )
+    result = json.loads(done.stdout)
+    assert [t["torsion"] for t in result["torsions"]] == ["ALA2 psi", "ALA2 phi"]
+    assert result["adaptation"]["chosen"] == "heat-bath" and result["acceptance"] > 0.5
+    frames = mda.Universe(str(tmp_path / "a.top.pdb"), str(tmp_path / "a.xtc"))
+    assert len(frames.atoms) == modeller.topology.getNumAtoms() > 500
+    # the same command goes on where it ended
+    longer = [*quick[:3], "0.014ps", *quick[4:]]
+    again = run(
+        *("box.pdb", "--forcefield", ",".join(files), *longer, "--json", "-o", "a.xtc"),
+        folder=tmp_path,
+    )
+    assert json.loads(again.stdout)["cycles"] == 7

@@ -215,7 +215,7 @@ class OneSided(HeatBathProposer):
 
     def __init__(self, tree: TorsionTree, terms: TurnTerms) -> None:
         super().__init__(tree, terms)
-        self._circles = [Turn(tree, k, terms) for k in range(tree.n_torsions)]
+        self.circles = [Turn(tree, k, terms) for k in range(tree.n_torsions)]
 
 
 def test_turns_that_are_not_reversible_are_replaced_at_the_start_with_a_warning():

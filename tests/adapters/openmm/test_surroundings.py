@@ -6,6 +6,7 @@ over the torsions in full OpenMM energies, and the gas law.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -196,8 +197,11 @@ def test_terms_of_some_atoms_are_those_of_the_molecule_alone() -> None:
         crowd.addForce(force)
     found = turn_terms(crowd, ATOMS + first)
     assert found is not None and alone is not None
-    assert found.to_dict() == alone.to_dict()
-    assert turn_terms(crowd) is None
+    assert found.surroundings is not None and len(found.surroundings.others) == first - 1
+    assert replace(found, surroundings=None).to_dict() == alone.to_dict()
+    everything = turn_terms(crowd)  # too many for tables: exceptions alone
+    assert everything is not None and everything.surroundings is not None
+    assert everything.surroundings.unlisted and len(everything.pairs) < SITES
     with pytest.raises(InputError, match="different particles 0 to 304"):
         turn_terms(crowd, [0, 0, 1])
 

@@ -20,7 +20,7 @@ _LAZY = {
     "Ensemble": "equidrift.records",
     "Trajectory": "equidrift.records",
     "sample": "equidrift.api",
-    "sample_many": "equidrift.engine.many",
+    "sample_many": "equidrift.scale.many",
     "md": "equidrift.montecarlo.run",
     "refine": "equidrift.api",
     "mmff_system": "equidrift.mmff",

@@ -106,6 +106,10 @@ class CrashError(EquidriftError, RuntimeError):
         super().__init__(message)
 
 
+class WorkerDiedError(CrashError):
+    """A worker process died in the middle of its shard; `signal` as in `CrashError`."""
+
+
 class InexactProposalError(InputError):
     """An exact sampler was given a proposer that has no proposal density."""
 

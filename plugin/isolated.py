@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import IO, Any, TypeVar
@@ -33,6 +35,8 @@ _LENGTH_BYTES = 8  # before each message: how long it is
 _GRACE_S = 5  # the child's own alarm rings this much later; it counts only if the parent is gone
 _SHOWN_CHARACTERS = 300  # of what a library printed before it died
 _HAS_ALARM = hasattr(signal, "SIGALRM")  # Windows has none
+_EVENT = b"e"  # begins a message that is no answer; a pickle begins with another byte
+_WATCH_S = 0.5  # how often a child looks whether its parent is still there
 _COMMAND = "from equidrift.isolated import serve; serve()"
 
 
@@ -71,7 +75,7 @@ def run_apart(function: Callable[..., T], *args: object, timeout_s: float, what:
     """
     limit_s = _checked_limit(timeout_s)
     what = what or _name_of(function)
-    request = _pickled(function, args)
+    request = request_of(function, args)
     child = _taken()
     try:
         answer = child.ask(request, limit_s, what)
@@ -79,10 +83,15 @@ def run_apart(function: Callable[..., T], *args: object, timeout_s: float, what:
         child.kill()
         raise
     _give_back(child)
+    result: T = value_of(answer)
+    return result
+
+
+def value_of(answer: bytes) -> Any:
+    """What an answer holds; raises what the function raised."""
     good, value = pickle.loads(answer)
     if good:
-        result: T = value
-        return result
+        return value
     raise value
 
 
@@ -102,8 +111,11 @@ def _name_of(function: object) -> str:
     return str(getattr(inner, "__qualname__", None) or type(inner).__name__)
 
 
-def _pickled(function: object, args: tuple[Any, ...]) -> bytes:
-    """The call as bytes; refuses what a fresh interpreter could not import."""
+def request_of(function: object, args: tuple[Any, ...]) -> bytes:
+    """The call as bytes.
+
+    Raises `InputTypeError` for what a fresh interpreter could not import.
+    """
     inner = function.func if isinstance(function, partial) else function
     name = _name_of(function)
     if inner.__module__ == "__main__":
@@ -120,23 +132,29 @@ def _pickled(function: object, args: tuple[Any, ...]) -> bytes:
         ) from error
 
 
-class _Child:
-    """An interpreter that answers one call at a time over its standard streams."""
+class Child:
+    """An interpreter that answers one call at a time over its standard streams.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    **environment : str
+        Variables of its environment, beside those of this process.
+    """
+
+    def __init__(self, **environment: str) -> None:
         # what libraries print goes here, not to the user; `close` closes it
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                _COMMAND,
-            ],  # -P: a random.py in the working folder is not ours to import
+            # -P: a random.py in the working folder is not ours to import
+            [sys.executable, "-P", "-c", _COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                **environment,
+            },
         )
         assert (
             self.process.stdin is not None and self.process.stdout is not None
@@ -144,19 +162,40 @@ class _Child:
         self.requests, self.answers = self.process.stdin, self.process.stdout
         self.ready = False
 
-    def ask(self, request: bytes, limit_s: float, what: str) -> bytes:
-        """The answer to a request, pickled."""
+    def ask(
+        self,
+        request: bytes,
+        limit_s: float,
+        what: str,
+        on_event: Callable[[Any], None] | None = None,
+    ) -> bytes:
+        """The answer to a request (`request_of`), for `value_of`.
+
+        Parameters
+        ----------
+        request : bytes
+            A function with its arguments.
+        limit_s : float
+            Seconds that it may take; `math.inf` for no limit.
+        what : str
+            What is worked on, for the messages.
+        on_event : callable, optional
+            Called with what the function tells by `tell`, as it comes.
+        """
         self._wait_ready(what)
         self.log.seek(0)
         self.log.truncate()
         expired = threading.Event()
-        timer = threading.Timer(limit_s, self._expire, (expired,))
+        limit = min(limit_s, threading.TIMEOUT_MAX)
+        timer = threading.Timer(limit, self._expire, (expired,))
         timer.daemon = True
         timer.start()
         try:
             _send(self.requests, pickle.dumps(limit_s))
             _send(self.requests, request)
-            answer = _receive(self.answers)
+            while (answer := _receive(self.answers)) is not None and answer[:1] == _EVENT:
+                if on_event is not None:
+                    on_event(pickle.loads(answer[1:]))
         except OSError:  # a broken pipe: the child is gone
             answer = None
         finally:
@@ -198,7 +237,12 @@ class _Child:
 
     @property
     def usable(self) -> bool:
+        """Whether it lives and waits for a call."""
         return self.ready and self.process.poll() is None
+
+    def end(self) -> None:
+        """Ask it to end (SIGTERM); `ask` then raises `CrashError`."""
+        self.process.terminate()
 
     def kill(self) -> None:
         """End it, and let go of its pipes."""
@@ -221,7 +265,7 @@ def _signal_name(number: int) -> str:
 
 
 # Children that wait for a call. A forked process must not talk to its parent's.
-_idle: list[_Child] = []
+_idle: list[Child] = []
 
 
 class _Pool:
@@ -233,17 +277,17 @@ class _Pool:
 _pool = _Pool()
 
 
-def _taken() -> _Child:
+def _taken() -> Child:
     with _pool.lock:
         while _idle:
             child = _idle.pop()
             if child.usable:
                 return child
             child.kill()
-    return _Child()
+    return Child()
 
 
-def _give_back(child: _Child) -> None:
+def _give_back(child: Child) -> None:
     if child.usable:
         with _pool.lock:
             _idle.append(child)
@@ -265,7 +309,7 @@ def _forget_children() -> None:
     _idle.clear()
 
 
-_kept: list[_Child] = []  # not to be collected in a fork, which would wait for processes of another
+_kept: list[Child] = []  # not to be collected in a fork, which would wait for processes of another
 atexit.register(close_children)
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_forget_children)
@@ -273,6 +317,22 @@ if hasattr(os, "register_at_fork"):  # Windows does not fork
 
 # The child's side ---------------------------------------------------------------------
 # -------------------------------
+
+
+_answers: list[IO[bytes]] = []  # of a child, where `tell` writes; empty in any other process
+
+
+def tell(event: object) -> None:
+    """In a child: send something picklable to whoever called; elsewhere nothing happens."""
+    for stream in _answers:
+        _send(stream, _EVENT + pickle.dumps(event))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, which would leave the call to nobody."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)
 
 
 def serve() -> None:
@@ -288,12 +348,15 @@ def serve() -> None:
     if _HAS_ALARM:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _send(answers, b"ready")
+    _answers.append(answers)
     while (limit := _receive(requests)) is not None:
         request = _receive(requests)
         if request is None:
             break
-        _set_alarm(pickle.loads(limit) + _GRACE_S)
+        limit_s = pickle.loads(limit)
+        _set_alarm(limit_s + _GRACE_S if math.isfinite(limit_s) else 0)
         answer = _answer(request)
         _set_alarm(0)
         _send(answers, answer)

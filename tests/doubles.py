@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -243,3 +245,19 @@ def spoilt(
         charges[int(molecule.bonds[~bonds][0].min())] += 1
         smaller = smaller.replace(formal_charges=charges)
     return smaller, positions[kept]
+
+
+class Fatal(Shaker):
+    """A model that ends its process for diamines."""
+
+    def sample_many(
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.int64]]],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
+    ) -> list[NDArray[np.float64]]:
+        """See `BatchedConformerModel.sample_many`."""
+        if any(molecule.numbers.tolist().count(7) == 2 for molecule, _ in jobs):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample_many(jobs, steps=steps, callback=callback)

@@ -45,7 +45,7 @@ ATTEMPTS_HELP = "The run is given up after N draws for each molecule asked for."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(options.ModelRun):
+class Request(options.SharedRun):
     """What `equidrift generate` is asked for."""
 
     output: options.Output

@@ -5,20 +5,23 @@ batch.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from equidrift.checks.judges import achieved, achieved_text
+from equidrift.checks.molecule import Draw
 from equidrift.checks.targets import check_fragment, check_targets
 from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.molecule_settings import MoleculeSettings, make_settings
-from equidrift.engine.molecules import Tally, batches, provenance
+from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for, provenance
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
@@ -28,29 +31,55 @@ from equidrift.progress import conformer_bar
 from equidrift.protocols import MoleculeModel
 from equidrift.records import Ensemble
 from equidrift.registry import make_molecule_model
+from equidrift.scale.ahead import Ahead
+from equidrift.scale.pool import Call, LocalPool
+from equidrift.scale.shards import Shard
 
 
 def generate(request: Request) -> int:
     """Make what is requested, to disk; the exit code."""
     check(request)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the summary tells the settings' notes
-        settings = settings_of(request)
+    settings = quiet_settings(request)
     identity = identity_of(request, settings)
     writer = open_stream(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
     run = Run(request, settings, writer)
-    run.go()
+    if request.workers is None:
+        run.go()
+    else:
+        with LocalPool(request.workers, request.threads) as pool:
+            expected = partial(run.expected, request.n)
+            run.go(Ahead(pool, partial(_drawing, request), settings.batch_size, expected))
     writer.finish()
     output.print_summary(run.summary(settings.notes), summary_text, request)
     return 1 if run.short else 0
+
+
+def _drawing(request: Request, shard: Shard[int]) -> Call:
+    return Call(draw_shard, (request, shard), f"the work on draws from {shard.start[0]} on")
+
+
+def draw_shard(request: Request, shard: Shard[int]) -> list[Draw]:
+    """In a worker: the draws of a batch."""
+    return draws(_prepared(pickle.dumps(request)), shard.start[0], len(shard), shard.refused)
+
+
+@lru_cache(maxsize=1)
+def _prepared(request: bytes) -> MoleculeSettings:
+    """The settings of a request, with the model loaded, once in a worker."""
+    return quiet_settings(pickle.loads(request))
 
 
 def check(request: Request) -> None:
     """Refuse, before any work, what the output cannot hold or must not replace, and
     options that do not go together.
     """
+    if request.workers is not None and request.workers > request.n:
+        raise InputError(
+            f"--workers {request.workers} is more than the molecules asked for; "
+            f"give {request.n} at most"
+        )
     refuse_inputs([request.output], request.files)
     suffix = suffix_of(request.output)
     if request.n > 1 and suffix not in MANY_MOLECULES:
@@ -63,6 +92,13 @@ def check(request: Request) -> None:
             f"--guidance {request.guidance:g} has nothing to guide to; give a --target, "
             "say --target gap_eV=7.0"
         )
+
+
+def quiet_settings(request: Request) -> MoleculeSettings:
+    """The engine's settings; the summary tells their notes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return settings_of(request)
 
 
 def settings_of(request: Request) -> MoleculeSettings:
@@ -165,8 +201,12 @@ class Run:
                 "name for the output"
             )
 
-    def go(self) -> None:
-        """Every batch from where the writer's journal stands."""
+    def expected(self, n: int) -> int:
+        """How many draws there will probably be until there are n molecules."""
+        return draws_for(n - self.engine.found, self.engine)
+
+    def go(self, drawing: Drawing | None = None) -> None:
+        """Every batch from where the writer's journal stands, drawn here or by `drawing`."""
         if self.finished_before:
             return
         shown = not self.request.as_json and sys.stderr.isatty()
@@ -177,7 +217,7 @@ class Run:
                 conformer_bar(n, shown=shown, done=found, label="molecules") as callback,
             ):
                 asked = dataclasses.replace(self.settings, callback=callback)
-                for ensembles in batches(n, asked, self.engine):
+                for ensembles in batches(n, asked, self.engine, drawing):
                     self._write(ensembles)
         except NoValidSamplesError as error:
             if self.request.strict or not self.engine.found:

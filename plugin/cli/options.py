@@ -25,6 +25,7 @@ SAMPLING = "How the model works"
 GEOMETRY = "Geometry"
 KEPT = "Which results are kept"
 TARGETS = "What is aimed at"
+PROCESSES = "Several processes"
 SHOWN = "Files and messages"
 
 COUNT = integer(1)
@@ -80,6 +81,13 @@ LargestFragment = Annotated[
     bool,
     flag("--largest-fragment", "Keep only the largest fragment of a salt or solvate.", READING),
 ]
+WORKERS_HELP = (
+    "Processes that share the work, by shards of 256 molecules; the file is the same for any "
+    "number. Default: one process without shards."
+)
+Workers = Annotated[int | None, option(COUNT, WORKERS_HELP, panel=PROCESSES)]
+THREADS_HELP = "CPU threads for the neural networks, of all workers together. Default: all cores."
+Threads = Annotated[int | None, option(COUNT, THREADS_HELP, panel=PROCESSES)]
 PLOT_HELP = "Also write a figure of the result, a .png file. Default: no figure."
 Plot = Annotated[
     Path | None, option(checked(check_picture, "FILE.png"), PLOT_HELP, "--plot", panel=SHOWN)
@@ -100,3 +108,11 @@ class ModelRun:
     set_: ModelOptions = None
     overwrite: Overwrite = False
     as_json: SummaryAsJson = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRun(ModelRun):
+    """What every command takes whose work several processes can share."""
+
+    workers: Workers = None
+    threads: Threads = None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +17,25 @@ from equidrift.checks.geometry import check_supported
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.refine import Request
+from equidrift.cli.shared import Place, Work, check_workers, gather, workers_of
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.conformers import BATCH_SIZE
 from equidrift.engine.refined import fresh_notes, refine_part
-from equidrift.errors import InputError
+from equidrift.errors import InputError, MoleculeError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
 from equidrift.files.journal import file_sha256
-from equidrift.files.stream import Writer, open_stream
 from equidrift.files.unpacked import STDIN, unpacked
 from equidrift.fragments import largest_of
+from equidrift.isolated import tell
 from equidrift.outputs import refuse_inputs
 from equidrift.progress import Report, conformer_bar
 from equidrift.protocols import Refiner
 from equidrift.records import Ensemble
 from equidrift.registry import make_refiner
+from equidrift.scale.pool import LocalPool
+from equidrift.scale.shards import Shard, shards_of
+from equidrift.scale.writers import Gatherer, ShardWriter, open_gathering
 
 MAX_SHOWN = 20  # notes in the summary
 
@@ -38,12 +46,73 @@ def refine(request: Request) -> int:
     options = model_options(request.set_, request.device)
     refiner = loaded(make_refiner, request.model, options)
     identity = identity_of(request, refiner, options)
-    writer = open_stream(
+    writer = open_gathering(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
     run = Run(request, refiner, writer)
-    run.go()
+    workers = workers_of(request.workers, writer)
+    run.go(run.each if workers is None else partial(_by_workers, run, writer, workers))
     return run.close()
+
+
+def _by_workers(
+    run: Run, writer: Gatherer, workers: int, left: Iterator[Ensemble], report: Report | None
+) -> None:
+    work = Work(run.request, refine_shard, try_shard)
+    with LocalPool(workers, run.request.threads, report) as pool:
+        gather(work, shards_of(left, writer.position), writer, run.counts, pool)
+
+
+# In a worker ----------------------------------------------------------------------------
+
+
+def refine_shard(request: Request, shard: Shard[Ensemble], place: Place) -> None:
+    """Refine one shard, from where its own journal stands."""
+    refiner = _prepared(pickle.dumps(request))
+    with place.writing(shard) as writer:
+        if writer.finished:
+            return
+        run = Run(request, refiner, writer)
+        first = shard.start[0]
+        for index in range(writer.position[0], first + len(shard)):
+            k = index - first
+            run.one(index, shard.entries[k], tell, shard.refused.get(k))
+        writer.finish()
+
+
+def try_shard(request: Request, shard: Shard[Ensemble]) -> None:
+    """Refine the molecules of a shard, and throw the conformers away."""
+    refiner = _prepared(pickle.dumps(request))
+    size = batch_of(request, refiner)
+    for given in shard.entries:
+        try:
+            for part in parts_of(request, given, 0, size):
+                refine_part(part, refiner, request.steps)
+        except InputError:  # the run tells it
+            continue
+
+
+@lru_cache(maxsize=1)
+def _prepared(request: bytes) -> Refiner:
+    """The refiner of a request, loaded once in a worker."""
+    asked: Request = pickle.loads(request)
+    return loaded(make_refiner, asked.model, model_options(asked.set_, asked.device))
+
+
+# In the process that writes, or in a worker ---------------------------------------------
+
+
+def batch_of(request: Request, refiner: Refiner) -> int:
+    """Conformers that are refined in one call."""
+    return request.batch_size or refiner.batch_size or BATCH_SIZE
+
+
+def parts_of(request: Request, given: Ensemble, first: int, size: int) -> Iterator[Ensemble]:
+    """The batches of a molecule's conformers from `first` on; errors as `check_supported`."""
+    ensemble = largest_of(given) if request.largest_fragment else given
+    check_supported(ensemble.molecule)
+    for begin in range(first, len(ensemble), size):
+        yield ensemble[begin : begin + size]
 
 
 def check(request: Request) -> None:
@@ -57,6 +126,8 @@ def check(request: Request) -> None:
             f"there is no file {str(file)!r}; give conformers as .sdf, .xyz or another format "
             "(--help)"
         )
+    if request.workers is not None:
+        check_workers(request.workers, Conformers(request))
     if suffix in MANY_MOLECULES:
         return
     held = iter(load_all(file, problems=[], **request.reading))
@@ -70,6 +141,18 @@ def check(request: Request) -> None:
         raise InputError(
             f"a .mol file holds one conformer, and {str(file)!r} has {len(first)}; write .sdf"
         )
+
+
+@dataclass(frozen=True)
+class Conformers:
+    """The molecules of the file, to be counted."""
+
+    request: Request
+
+    def count(self, limit: int) -> int:
+        """How many there are, `limit` if they are as many or more."""
+        read = load_all(self.request.file, problems=[], **self.request.reading)
+        return sum(1 for _ in islice(read, limit))
 
 
 def identity_of(request: Request, refiner: Refiner, options: dict[str, Any]) -> dict[str, Any]:
@@ -92,19 +175,30 @@ def identity_of(request: Request, refiner: Refiner, options: dict[str, Any]) -> 
     } | told
 
 
+def _done(writer: Gatherer | ShardWriter) -> int:
+    """Conformers that are done, those in shards included."""
+    return int(writer.summary.get("conformers", 0)) + writer.waiting
+
+
 class Run:
     """One run of the command: where it stands, and what its summary says."""
 
-    def __init__(self, request: Request, refiner: Refiner, writer: Writer) -> None:
+    def __init__(self, request: Request, refiner: Refiner, writer: Gatherer | ShardWriter) -> None:
         self.request, self.refiner, self.writer = request, refiner, writer
         self.finished_before = writer.finished
-        self.begun, self.resumed = time.monotonic(), writer.summary.get("conformers", 0)
+        self.begun, self.resumed = time.monotonic(), _done(writer)
         nothing = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}}
         lists: dict[str, Any] = {"notes": [], "failures": []}
         self.counts: dict[str, Any] = nothing | lists | writer.summary
 
-    def go(self) -> None:
-        """Every molecule of the file, from where the writer's journal stands."""
+    def go(self, each: Callable[[Iterator[Ensemble], Report | None], None]) -> None:
+        """Every molecule of the file, from where the writer's journal stands.
+
+        Parameters
+        ----------
+        each : callable
+            Refines what is left, such as `each`.
+        """
         if self.finished_before:
             return
         shown = not self.request.as_json and sys.stderr.isatty()
@@ -114,34 +208,40 @@ class Run:
             conformer_bar(None, shown=shown, done=self.resumed) as report,
         ):
             read = load_all(self.request.file, problems=problems, **self.request.reading)
-            for index, ensemble in enumerate(read):
-                if index >= self.writer.position[0]:
-                    self._refine(index, ensemble, report)
+            each(islice(read, self.writer.position[0], None), report)
         title = str(self.request.file)
         self.counts["failures"] += [{"title": title, "error": problem} for problem in problems]
 
+    def each(self, given: Iterable[Ensemble], report: Report | None) -> None:
+        """Molecules from the writer's position on."""
+        for index, ensemble in enumerate(given, start=self.writer.position[0]):
+            self.one(index, ensemble, report)
+
     def interrupted(self) -> str:
         """What is said of an interrupted run."""
-        done = self.writer.summary.get("conformers", 0)
+        done = _done(self.writer)
         if str(self.request.output) == STDOUT:
             return f"{output.count(done, 'conformer')} written"
         return kept_so_far(done, "conformer")
 
-    def _refine(self, index: int, given: Ensemble, report: Report | None) -> None:
-        """One molecule, batch by batch; one that cannot be refined is noted."""
-        size = self.request.batch_size or self.refiner.batch_size or BATCH_SIZE
-        _, first = self.writer.position
+    def one(
+        self, index: int, given: Ensemble, report: Report | None, refused: str | None = None
+    ) -> None:
+        """One molecule, batch by batch; one that cannot be refined, or is refused, is noted."""
+        _, begin = self.writer.position
+        size = batch_of(self.request, self.refiner)
         try:
-            ensemble = largest_of(given) if self.request.largest_fragment else given
-            check_supported(ensemble.molecule)
-            if first == 0:
-                self._note(ensemble)
-            for begin in range(first, len(ensemble), size):
-                part = refine_part(ensemble[begin : begin + size], self.refiner, self.request.steps)
+            if refused is not None:
+                raise MoleculeError(refused)
+            for some in parts_of(self.request, given, begin, size):
+                if begin == 0:
+                    self._note(some)
+                part = refine_part(some, self.refiner, self.request.steps)
                 end = begin + len(part)
                 self._add(part, begin)
-                position = (index, end) if end < len(ensemble) else (index + 1, 0)
+                position = (index, end) if end < len(given) else (index + 1, 0)
                 self.writer.write([(part, begin)], position, self.counts)
+                begin = end
                 if report is not None:
                     report({"accepted": len(part), "drawn": len(part)})
         except InputError as error:

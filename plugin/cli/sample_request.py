@@ -102,6 +102,11 @@ def needs_all(request: Request, asked: ConformerOptions) -> str:
     return next((name for name in needs if needs[name]), "")
 
 
+def window_of(request: Request, asked: ConformerOptions, settings: ConformerSettings) -> int | None:
+    """Samples of a window, if all of a molecule must be in one; None for the engine's."""
+    return max(request.n, settings.window) if needs_all(request, asked) else None
+
+
 def settings_of(request: Request, asked: ConformerOptions) -> ConformerSettings:
     """The engine's settings, with the model loaded."""
     with blamed_on("--relax"):

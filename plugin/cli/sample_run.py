@@ -1,276 +1,97 @@
-"""A run of `equidrift sample`: from the engine to the disk, and its summary."""
+"""A run of `equidrift sample`: in this process, or by workers."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+import pickle
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from equidrift.cli import output
 from equidrift.cli.sample import Request
-from equidrift.cli.sample_request import check, identity_of, needs_all, settings_of
-from equidrift.cli.signals import kept_so_far, telling_what_is_kept
+from equidrift.cli.sample_request import check, identity_of, options_of, settings_of, window_of
+from equidrift.cli.sample_stream import Chosen, Run
+from equidrift.cli.shared import Place, Work, check_workers, gather, workers_of
+from equidrift.cli.signals import telling_what_is_kept
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows, provenance
-from equidrift.engine.presets import preset_text
-from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
-from equidrift.files.formats import STDOUT
-from equidrift.files.inputs import Entry, Inputs
-from equidrift.files.stream import Writer, open_stream
-from equidrift.fragments import largest_fragment
-from equidrift.progress import Report, conformer_bar
-from equidrift.records import Ensemble, Molecule
-from equidrift.stereo import isomers_of
-
-MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
-MAX_FAILURES_SHOWN = 20
+from equidrift.engine.conformers import ConformerSettings, generate_windows
+from equidrift.errors import MoleculeError
+from equidrift.isolated import tell
+from equidrift.scale.pool import LocalPool
+from equidrift.scale.shards import Shard, shards_of
+from equidrift.scale.writers import Gatherer, open_gathering
 
 
 def sample(request: Request) -> int:
     """Sample what is requested, to disk; the exit code."""
     asked, read = check(request)
+    check_workers(request.workers, read)
     settings = settings_of(request, asked)
     run = Run(request, asked, settings, read)
     identity = identity_of(request, asked, settings)
-    writer = open_stream(
+    writer = open_gathering(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
     run.counts.update(writer.summary or {})
     run.take_up(writer)
+    workers = workers_of(request.workers, writer)
     with telling_what_is_kept(lambda: run.interrupted(writer)):
         if not writer.finished:
             with run.bar() as callback:
-                run.stream(writer, callback)
+                if workers is None:
+                    run.stream(writer, callback)
+                else:
+                    _by_workers(run, writer, workers, callback)
     return run.close(writer)
 
 
-class Run:
-    """One run of the command: where it stands, and what its summary says."""
-
-    def __init__(
-        self, request: Request, asked: ConformerOptions, settings: ConformerSettings, read: Inputs
-    ) -> None:
-        self.request, self.settings, self.read = request, settings, read
-        self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
-        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
-        self.counts |= {"repeats": 0, "pruned": 0, "failures": [], "notes": []}
-        self.options = asked
-        self.begun, self.resumed, self.window = time.monotonic(), 0, 0
-        self.held: dict[str, Any] | None = None
-        self.first_error: Exception | None = None
-
-    def take_up(self, writer: Writer) -> None:
-        """See what an earlier process has left."""
-        self.held = writer.held()
-        self.window = 0 if self.held is None else int(self.held["valid"].sum())
-        self.resumed = self.kept
-
-    def bar(self) -> AbstractContextManager[Report | None]:
-        """The progress bar, with a total if the molecules can be counted beforehand."""
-        shown = not self.request.as_json and sys.stderr.isatty()
-        countable = shown and self.request.stereo != "enumerate"
-        molecules = self.read.count(MAX_COUNTED) if countable else MAX_COUNTED
-        total = molecules * self.request.n if molecules < MAX_COUNTED else None
-        return conformer_bar(total, shown=shown, done=self.resumed)
-
-    @property
-    def kept(self) -> int:
-        """Conformers on disk or on their way there, those of the window that is made
-        included.
-        """
-        return int(self.counts["conformers"]) + self.window
-
-    def interrupted(self, writer: Writer) -> str:
-        """Bring to disk what is done; what is said of it."""
-        writer.flush()
-        if str(self.request.output) == STDOUT:
-            return f"{output.count(self.counts['conformers'], 'conformer')} written"
-        return kept_so_far(self.kept, "conformer")
-
-    def stream(self, writer: Writer, callback: Callable[[dict[str, Any]], None] | None) -> None:
-        """Windows from the engine to the disk, from where the writer's journal stands."""
-
-        def keep(arrays: dict[str, Any]) -> None:
-            self.window = int(arrays["valid"].sum())
-            writer.hold(arrays)
-
-        titles: dict[int, str] = {}
-        start = writer.position
-        settings = dataclasses.replace(self.settings, callback=callback)
-        source = self._molecules(iter(self.read), start[0], titles)
-        whole = needs_all(self.request, self.options) != ""
-        windows = generate_windows(
-            source,
-            self.request.n,
-            settings=settings,
-            start=start,
-            window=max(self.request.n, settings.window) if whole else None,
-            keep=keep,
-            kept=self.held,
-        )
-        for pieces in windows:
-            made = [(self._finished(piece), piece.start) for piece in pieces]
-            ensembles = [(ensemble, first) for ensemble, first in made if ensemble is not None]
-            for piece, (ensemble, _) in zip(pieces, made, strict=True):
-                self._count(piece, ensemble, titles)
-            last = pieces[-1]
-            if last.last or last.ensemble is None:
-                position = (last.index + 1, 0)
-            else:
-                position = (last.index, last.start + len(last.ensemble))
-            writer.write(ensembles, position, self.counts)
-            self.window = 0
-
-    def _molecules(
-        self, entries: Iterator[Entry], done: int, titles: dict[int, str]
-    ) -> Iterator[Molecule | EquidriftError]:
-        chosen = islice(self._chosen(entries), done, None)
-        for index, (title, molecule, note) in enumerate(chosen, start=done):
-            titles[index] = title
-            if note:
-                self.cut[index] = note
-            yield molecule
-
-    def _chosen(
-        self, entries: Iterator[Entry]
-    ) -> Iterator[tuple[str, Molecule | EquidriftError, str]]:
-        """(title, molecule or what refuses it, note) of everything that is to be
-        sampled.
-        """
-        for entry in entries:
-            molecule, note = entry.molecule, ""
-            if not isinstance(molecule, Molecule):
-                yield entry.title, molecule, note
-                continue
-            if self.request.largest_fragment:
-                whole, molecule = molecule, largest_fragment(molecule)
-                if molecule is not whole:
-                    taken = molecule.smiles or f"{molecule.n_atoms} atoms"
-                    note = f"the largest fragment was taken: {taken}"
-            try:
-                isomers = isomers_of(molecule, self.request.stereo)
-            except MoleculeError as error:
-                yield entry.title, error, note
-                continue
-            for isomer in isomers:
-                own = isomer.name or isomer.smiles
-                yield own if len(isomers) > 1 else entry.title, isomer, note
-
-    def _finished(self, piece: Piece) -> Ensemble | None:
-        """What is written of a piece: all of it, or the valid ones if more cannot be
-        found.
-        """
-        ensemble, error = piece.ensemble, piece.error
-        if isinstance(error, NoValidSamplesError) and not self.request.strict:
-            ensemble = error.partial
-        if ensemble is None:
-            return None
-        left = self.options.arranged(ensemble)
-        self.counts["pruned"] += len(ensemble) - len(left)
-        return left
-
-    def _count(self, piece: Piece, ensemble: Ensemble | None, titles: dict[int, str]) -> None:
-        counts, title = self.counts, titles[piece.index]
-        if piece.error is not None:
-            self.first_error = self.first_error or piece.error
-            message = " ".join(str(piece.error).split())
-            failure = {"index": piece.index, "title": title, "error": message}
-            counts["failures"].append(
-                failure | ({} if ensemble is None else {"written": len(ensemble)})
-            )
-        if ensemble is not None:
-            counts["conformers"] += len(ensemble)
-            counts["drawn"] += ensemble.provenance["drawn"]
-            counts["repeats"] += ensemble.provenance["repeats"]
-            told = [
-                self.cut.pop(piece.index, None),
-                *map(ensemble.provenance.get, ("fix_note", "note")),
-                *ensemble.provenance.get("notes", ()),
-            ]
-            for note in told if piece.start == 0 else ():
-                if note:
-                    counts["notes"].append({"index": piece.index, "title": title, "note": note})
-            rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])
-            counts["rejected"] = dict(sorted(rejected.items()))
-        if piece.last:
-            counts["molecules"] += ensemble is not None or piece.start > 0
-            titles.pop(piece.index, None)
-
-    def close(self, writer: Writer) -> int:
-        """Move the file into place and print the summary; the exit code."""
-        again = writer.finished
-        failures = self.counts["failures"]
-        if self.counts["conformers"]:
-            writer.finish()
-        else:
-            writer.discard()
-            if len(failures) == 1 and self.first_error is not None and not self.request.as_json:
-                raise self.first_error
-        output.print_summary(self._summary(again), summary_text, self.request)
-        if not self.counts["conformers"]:
-            return 2
-        return 1 if failures else 0
-
-    def _summary(self, again: bool) -> dict[str, Any]:
-        seconds = time.monotonic() - self.begun
-        origin = provenance(self.settings)
-        written = bool(self.counts["conformers"])
-        return {
-            "command": "sample",
-            "output": str(self.request.output) if written else None,
-            "topology": output.topology_of(self.request.output) if written else None,
-            "model": origin["model"],
-            "weights_sha256": origin["weights_sha256"],
-            "seed": origin["seed"],
-            "preset": self.options.preset,
-            "effort": self.options.effort,
-            **self.counts,
-            "resumed_from": self.resumed,
-            "finished_before": again,
-            "seconds": round(seconds, 3),
-            "conformers_per_s": output.rate(self.counts["conformers"] - self.resumed, seconds),
-        }
+def _by_workers(
+    run: Run, writer: Gatherer, workers: int, callback: Callable[[dict[str, Any]], None] | None
+) -> None:
+    start = writer.position
+    shards = shards_of(islice(run.chosen(), start[0], None), start)
+    work = Work(run.request, sample_shard, try_shard)
+    with LocalPool(workers, run.request.threads, callback) as pool:
+        gather(work, shards, writer, run.counts, pool)
 
 
-def failure_line(failure: dict[str, Any]) -> str:
-    """A molecule that failed, or of which fewer conformers than asked for were written."""
-    if "written" in failure:
-        note = "these are written (--strict for all or none)"
-        return f"  short: {failure['title']}: {failure['error']} {note}"
-    return f"  failed: {failure['title']}: {failure['error']}"
+# In a worker ----------------------------------------------------------------------------
 
 
-def price_text(summary: Mapping[str, Any]) -> str:
-    """The time for a conformer, and the effort that was asked for, if any."""
-    per_s = summary["conformers_per_s"]
-    each = f", {1000 / per_s:.0f} ms each" if per_s else ""
-    return each + (f" at effort {summary['effort']}" if summary["effort"] else "")
+def sample_shard(request: Request, shard: Shard[Chosen], place: Place) -> None:
+    """Make one shard, from where its own journal stands."""
+    asked, settings = _prepared(pickle.dumps(request))
+    with place.writing(shard) as writer:
+        if writer.finished:
+            return
+        run = Run(request, asked, settings, [])
+        run.counts.update(writer.summary)
+        run.take_up(writer)
+        left = islice(_entries(shard), writer.position[0] - shard.start[0], None)
+        run.stream_chosen(left, writer, tell)
+        writer.finish()
 
 
-def summary_text(summary: Mapping[str, Any]) -> str:
-    """What a person reads at the end of a run."""
-    conformers = output.count(summary["conformers"], "conformer")
-    made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
-    repeats = f"; {summary['repeats']} repeat another one" if summary["repeats"] else ""
-    pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
-    preset = summary["preset"]
-    notes, failures = summary["notes"], summary["failures"]
-    lines = [
-        f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}",
-        *([f"  preset {preset}: {preset_text(preset)}"] if preset else []),
-        *output.topology_line(summary["topology"]),
-        *output.resumed_lines(summary, "conformer"),
-        f"  drawn {summary['drawn']}, rejected and drawn again: "
-        f"{output.reasons(summary['rejected'])}{repeats}{pruned}",
-        output.rate_line(summary, "conformers") + price_text(summary),
-        *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
-        *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
+def try_shard(request: Request, shard: Shard[Chosen]) -> None:
+    """Make the molecules of a shard, and throw the conformers away."""
+    asked, settings = _prepared(pickle.dumps(request))
+    molecules = (molecule for _, molecule, _ in _entries(shard))
+    window = window_of(request, asked, settings)
+    for _ in generate_windows(molecules, request.n, settings=settings, window=window):
+        pass
+
+
+@lru_cache(maxsize=1)
+def _prepared(request: bytes) -> tuple[ConformerOptions, ConformerSettings]:
+    """The options and settings of a request, with the model loaded, once in a worker."""
+    asked: Request = pickle.loads(request)
+    chosen = options_of(asked)
+    return chosen, settings_of(asked, chosen)
+
+
+def _entries(shard: Shard[Chosen]) -> list[Chosen]:
+    """The entries of a shard, those that end their process with the error that says so."""
+    return [
+        (title, MoleculeError(shard.refused[k]) if k in shard.refused else molecule, note)
+        for k, (title, molecule, note) in enumerate(shard.entries)
     ]
-    if len(failures) > MAX_FAILURES_SHOWN:
-        lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
-    return "\n".join(lines)

@@ -36,6 +36,7 @@ from equidrift.units import KCAL_MOL_PER_EV
 
 __all__ = [
     "BATCH_SIZE",
+    "SHARD_MOLECULES",
     "ConformerSettings",
     "Piece",
     "check_molecule",
@@ -47,7 +48,9 @@ __all__ = [
     "sample_molecule",
 ]
 
-WINDOW_MOLECULES = 256
+# a window holds as many molecules at most, and none on both sides of a multiple of it: whole
+# shards, of as many molecules, can be made by different processes
+SHARD_MOLECULES = 256
 
 
 @dataclass(frozen=True)
@@ -289,7 +292,8 @@ class _Plan:
         """Tasks, and pieces for molecules that are refused, in order; empty at the end."""
         entries: list[Task | Piece] = []
         room = self.window
-        while room > 0 and len(entries) < WINDOW_MOLECULES:
+        end = (self.index // SHARD_MOLECULES + 1) * SHARD_MOLECULES
+        while room > 0 and self.index < end:
             refused = self._read()
             if refused is not None:
                 entries.append(Piece(self.index, self.begin, None, refused, True))

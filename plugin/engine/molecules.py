@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, resolve
 from equidrift.seeds import sample_seeds
 
+CRASHED = "ended its process"
 LEAST_DRAWS = 200  # before a run is given up
 
 
@@ -68,9 +70,26 @@ class Tally:
         )
 
 
-def batches(n: int, settings: MoleculeSettings, run: Tally) -> Iterator[list[Ensemble]]:
+# (first, count) -> the draws of a run from the first on
+Drawing = Callable[[int, int], list[Draw]]
+
+
+def batches(
+    n: int, settings: MoleculeSettings, run: Tally, drawing: Drawing | None = None
+) -> Iterator[list[Ensemble]]:
     """The molecules found in each batch of draws, until the run has n of them; `run` is
     brought up to date before each is handed out.
+
+    Parameters
+    ----------
+    n : int
+        Molecules wanted.
+    settings : MoleculeSettings
+        Of the run.
+    run : Tally
+        Where it stands.
+    drawing : callable, optional
+        Makes `draws` elsewhere.
 
     Raises
     ------
@@ -79,22 +98,21 @@ def batches(n: int, settings: MoleculeSettings, run: Tally) -> Iterator[list[Ens
         model fails.
     """
     begun = time.monotonic()
+    drawing = drawing or partial(draws, settings)
     limit = max(LEAST_DRAWS, n * settings.max_attempts)
     while run.found < n:
         if run.drawn >= limit:
             raise _too_few(n, settings, run)
-        size = min(settings.batch_size, limit - run.drawn, _draws_for(n - run.found, run))
+        size = min(settings.batch_size, limit - run.drawn, draws_for(n - run.found, run))
         before = run.drawn, run.found
-        made = [
-            _ensemble(draw, settings) for draw in _taken(_drawn(settings, run.drawn, size), n, run)
-        ]
+        made = [_ensemble(draw, settings) for draw in _taken(drawing(run.drawn, size), n, run)]
         if settings.callback is not None:
             counts = {"accepted": run.found - before[1], "drawn": run.drawn - before[0]}
             settings.callback({**counts, "seconds": time.monotonic() - begun})
         yield _scored(made, settings)
 
 
-def _draws_for(missing: int, run: Tally) -> int:
+def draws_for(missing: int, run: Tally) -> int:
     """How many draws will probably do; it depends on where the run stands alone, so
     that a continued run draws in the same batches.
     """
@@ -102,9 +120,32 @@ def _draws_for(missing: int, run: Tally) -> int:
     return max(1, math.ceil(1.1 * missing / rate))
 
 
-def _drawn(settings: MoleculeSettings, start: int, count: int) -> list[Draw]:
-    """Draws start.. of a run, judged."""
+def draws(
+    settings: MoleculeSettings, start: int, count: int, refused: Collection[int] = ()
+) -> list[Draw]:
+    """Draws start.. of a run, judged.
+
+    Parameters
+    ----------
+    settings : MoleculeSettings
+        Of the run.
+    start, count : int
+        Which draws.
+    refused : collection of int
+        Those, counted from `start`, that are not made since they end the process.
+
+    Raises
+    ------
+    ModelError
+        If the model fails.
+    """
     seeds = sample_seeds(settings.seed, start, start + count)
+    wanted = [k for k in range(count) if k not in refused]
+    judged = dict(zip(wanted, _judged(settings, seeds[wanted]), strict=True))
+    return [judged.get(k, Draw(int(seed), CRASHED)) for k, seed in enumerate(seeds)]
+
+
+def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     options: dict[str, Any] = {"steps": settings.steps}
     if settings.targets:
         options |= {"targets": dict(settings.targets), "guidance": settings.guidance}
@@ -114,8 +155,9 @@ def _drawn(settings: MoleculeSettings, start: int, count: int) -> list[Draw]:
         made = list(settings.model.sample(seeds, **options))
     except (RuntimeError, ValueError) as error:
         raise told_error(error, f"the model {settings.model.name!r} failed") from error
-    if len(made) != count:
-        raise ModelError(f"the model {settings.model.name!r} made {len(made)} of {count} samples")
+    if len(made) != len(seeds):
+        told = f"made {len(made)} of {len(seeds)} samples"
+        raise ModelError(f"the model {settings.model.name!r} {told}")
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
 

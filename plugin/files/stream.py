@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,18 @@ import numpy as np
 from equidrift.errors import InputError
 from equidrift.files.formats import (
     APPENDED,
-    MANY_MOLECULES,
     STDOUT,
     check_output,
     suffix_of,
     topology_path,
 )
 from equidrift.files.journal import Pieces, Position, fingerprint, synced_size
-from equidrift.files.npz import load_arrays, load_npz, save_arrays
+from equidrift.files.npz import load_arrays, save_arrays
+from equidrift.files.pieces import write_pieces
 from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.topologies import save_topology
 from equidrift.files.unpacked import pack
-from equidrift.joining import joined
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
 from equidrift.registry import ENSEMBLE_WRITERS, resolve
 
@@ -140,7 +138,7 @@ class StreamWriter:
             size = synced_size(self.part)
         else:
             for ensemble, _ in pieces:
-                piece = self._piece(size)
+                piece = self.piece(size)
                 resolve(ENSEMBLE_WRITERS[".npz"])(ensemble, piece)
                 synced_size(piece)
                 size += 1
@@ -266,7 +264,8 @@ class StreamWriter:
         self.part.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
 
-    def _piece(self, k: int) -> Path:
+    def piece(self, k: int) -> Path:
+        """The file of piece k, for formats that cannot be added to."""
         return self.part / f"{k:06d}.npz"
 
     # Opening -----------------------------------------------------------------------------
@@ -313,8 +312,7 @@ class StreamWriter:
             raise InputError(f"{error}; start again with --overwrite") from error
         if state["command"] == self.command:
             return state
-        done = state["size"] or any(state["position"]) or self.window.exists()
-        if done and not overwrite:
+        if self._has_work(state) and not overwrite:
             raise InputError(
                 f"{str(self.path)!r} has an unfinished run of another command (its inputs, "
                 f"options, "
@@ -323,6 +321,10 @@ class StreamWriter:
             )
         self.discard()
         return None
+
+    def _has_work(self, state: Mapping[str, Any]) -> bool:
+        """Whether there is anything that would be a pity to drop."""
+        return bool(state["size"] or any(state["position"]) or self.window.exists())
 
     def _ended(self, state: Mapping[str, Any]) -> bool:
         """Whether the run had moved its result into place when it was killed."""
@@ -336,7 +338,7 @@ class StreamWriter:
         """
         size = state["size"]
         if not self.appended:
-            return all(self._piece(k).is_file() for k in range(size))
+            return all(self.piece(k).is_file() for k in range(size))
         if not size:
             self.part.unlink(missing_ok=True)
             return True
@@ -357,19 +359,9 @@ class StreamWriter:
 
     def _convert(self) -> None:
         """The pieces, in order, as one file."""
-        pieces = (load_npz(self._piece(k)) for k in range(self.state["size"]))
-        groups = groupby(pieces, key=lambda piece: piece.molecule.entry())
-        whole = [joined(list(group)) for _, group in groups]
-        if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
-            raise InputError(
-                f"a {self.suffix} file holds one molecule, and there are {len(whole)}; "
-                f"write {', '.join(MANY_MOLECULES)}"
-            )
-        writer = resolve(ENSEMBLE_WRITERS[self.suffix])
-        for k, ensemble in enumerate(whole):
-            writer(ensemble, self.fresh, **({"append": k > 0} if self.suffix == ".traj" else {}))
+        first = write_pieces(map(self.piece, range(self.state["size"])), self.fresh)
         moment("converted")
-        topology = save_topology(whole[0], self.fresh)
+        topology = save_topology(first, self.fresh)
         if topology is not None:
             os.replace(topology, self.outputs[-1])
             moment("topology in place")

@@ -15,14 +15,15 @@ import equidrift
 from equidrift.cli import forecast, generate, refine, sample
 from equidrift.cli import md as md_command
 from equidrift.engine import conformers as engine
-from equidrift.engine import many
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files import trajectories as trajectory_formats
 from equidrift.montecarlo import run as md
 from equidrift.montecarlo.target import ChainSettings
+from equidrift.scale import many
 
 # options of the commands that have no counterpart: where results go, and how they are shown
-COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
+# and, but for sample_many, who shares the work
+COMMAND_ONLY = {"output", "overwrite", "as_json", "strict", "workers", "threads"}
 # of commands that read a file themselves: in Python an argument of equidrift.load
 READING_ONLY = {"sample": {"smiles"}, "refine": {"top", "smiles"}}
 # arguments of the functions that have none
@@ -98,7 +99,8 @@ def test_command_and_function_offer_the_same(name: str) -> None:
 
 
 def test_sample_many_offers_what_sample_does() -> None:
-    assert options(many.sample_many) - {"whats"} == options(equidrift.sample) - {"what"}
+    shared = {"whats", "workers", "threads"}
+    assert options(many.sample_many) - shared == options(equidrift.sample) - {"what"}
 
 
 def test_settings_of_the_engine_are_offered_by_sample() -> None:

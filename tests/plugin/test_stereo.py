@@ -9,13 +9,13 @@ import pytest
 from rdkit import Chem
 
 import equidrift
-from equidrift.engine.many import Sampled
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.files.ensembles import load_all
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.fragments import largest_fragment
 from equidrift.records import Ensemble, Molecule
 from equidrift.residues import reordered
+from equidrift.scale.many import Sampled
 from equidrift.stereo import isomers_of
 from tests.commands import Cli, caller
 

@@ -1,23 +1,31 @@
-"""Conformers of many molecules from Python: one after the other, in constant memory."""
+"""Conformers of many molecules from Python: one after the other, in constant memory, by
+this process or by workers.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from equidrift.arguments import check_count
 from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import ConformerSettings, Piece, generate_many
-from equidrift.engine.run import MAX_ATTEMPTS
+from equidrift.engine.run import MAX_ATTEMPTS, check_counts
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule
+from equidrift.isolated import tell
 from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble, Frozen, Molecule
+from equidrift.scale.driver import Driver
+from equidrift.scale.pool import Call, LocalPool
+from equidrift.scale.shards import Shard, shards_of
 from equidrift.stereo import check_stereo, isomers_of
 
 
@@ -70,6 +78,8 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     charge: int | None = None,
     largest_fragment: bool = False,
     stereo: str = "any",
+    workers: int | None = None,
+    threads: int | None = None,
     **model_options: Any,
 ) -> Iterator[Sampled]:
     """Valid conformers, n of each of many molecules, as `equidrift sample` makes them.
@@ -87,6 +97,11 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
         As for `equidrift.sample`.
     stereo : {"any", "require", "enumerate"}, optional
         As for `equidrift.sample`; "enumerate" yields an entry for each isomer.
+    workers : int, optional
+        Processes that share the work, by shards of 256 molecules; what is yielded is
+        the same for any number. None is this process.
+    threads : int, optional
+        CPU threads of all workers together; None is all cores.
     **model_options
         Passed to the model.
 
@@ -94,12 +109,15 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     ------
     Sampled
         One for each molecule, in the order of the input. A molecule that cannot be read
-        or sampled costs only itself: its `error` says why.
+        or sampled costs only itself: its `error` says why. So does one that ends its
+        worker, twice alone.
 
     Raises
     ------
     InputError, InputTypeError, UnknownNameError, MissingDependencyError
         At once, before anything is drawn, for an option that cannot be used.
+    WorkerDiedError
+        If workers keep dying, and no molecule is to blame.
 
     Examples
     --------
@@ -112,7 +130,10 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     options = ConformerOptions.of_call(locals())
     names: dict[int, str] = {}
     source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo), charge)
-    return _sampled(source, n, options.settings(), options, names, progress)
+    if workers is None and threads is None:
+        return _sampled(source, n, options.settings(), options, names, progress)
+    pool = _pool(options, workers, threads)
+    return _shared(source, n, options, names, pool, progress)
 
 
 def _sampled(
@@ -128,6 +149,73 @@ def _sampled(
         shown = replace(settings, callback=callback)
         for piece in generate_many(source, n, settings=shown, window=window):
             yield _result(piece, options, names.pop(piece.index))
+
+
+def _pool(options: ConformerOptions, workers: int | None, threads: int | None) -> LocalPool:
+    """Workers for a run with these options, which are refused here if they cannot be used."""
+    count = check_count("workers", 1 if workers is None else workers)
+    check_counts(threads=threads)
+    options.settings()
+    kind = type(options.model)
+    if kind.__module__ == "__main__":
+        raise InputTypeError(
+            f"the model's class {kind.__name__} is defined in __main__, which workers cannot "
+            "import; put it into a module"
+        )
+    return LocalPool(count, threads)
+
+
+# By workers ------------------------------------------------------------------------------
+
+
+def _shared(
+    source: Iterator[Molecule | EquidriftError],
+    n: int,
+    options: ConformerOptions,
+    names: dict[int, str],
+    pool: LocalPool,
+    progress: bool,
+) -> Iterator[Sampled]:
+    """What `_sampled` yields, made by the workers of a pool, which is closed at the end."""
+
+    def call(shard: Shard[Entry]) -> Call:
+        return Call(sample_shard, (options, n, shard), shard.named)
+
+    def trial(shard: Shard[Entry]) -> Call:
+        return Call(try_shard, (options, n, shard), shard.named)
+
+    with pool, conformer_bar(None, shown=progress) as pool.on_event:
+        for _, made in Driver(pool, call, trial).run(shards_of(source)):
+            for index, ensemble, error in made:
+                yield Sampled(index, names.pop(index), ensemble, error)
+
+
+Entry = Molecule | EquidriftError
+
+
+def sample_shard(
+    options: ConformerOptions, n: int, shard: Shard[Entry]
+) -> list[tuple[int, Ensemble | None, EquidriftError | None]]:
+    """In a worker: (index, ensemble, error) of each molecule of a shard."""
+    settings = replace(_prepared(pickle.dumps(options)), callback=tell)
+    window = max(n, settings.window)
+    pieces = generate_many(
+        shard.with_errors(), n, settings=settings, start=shard.start, window=window
+    )
+    made = (_result(piece, options, "") for piece in pieces)
+    return [(one.index, one.ensemble, one.error) for one in made]
+
+
+def try_shard(options: ConformerOptions, n: int, shard: Shard[Entry]) -> None:
+    """In a worker: the same, for a trial whose result is thrown away."""
+    sample_shard(options, n, shard)
+
+
+@lru_cache(maxsize=1)
+def _prepared(options: bytes) -> ConformerSettings:
+    """The settings of these options, with the model loaded, once in a worker."""
+    made: ConformerOptions = pickle.loads(options)
+    return made.settings()
 
 
 def _result(piece: Piece, options: ConformerOptions, name: str) -> Sampled:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from equidrift.records import Molecule
+
+
+def neighbours_of(n_atoms: int, bonds: ArrayLike) -> list[list[int]]:
+    """The atoms bonded to each atom, in the order of the bonds (m, 2)."""
+    neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
+    for i, j in np.asarray(bonds, np.int64).reshape(-1, 2).tolist():
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    return neighbours
 
 
 class Graph:
     """Neighbours and bridges of a list of bonds."""
 
     def __init__(self, n_atoms: int, bonds: NDArray[np.int64]):
-        self.neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
-        for i, j in np.asarray(bonds, np.int64).reshape(-1, 2).tolist():
-            self.neighbours[i].append(j)
-            self.neighbours[j].append(i)
+        self.neighbours = neighbours_of(n_atoms, bonds)
 
     def side(self, start: int, other: int) -> list[int]:
         """Atoms that hang on `start` once the bond to `other` is cut, `start` included;
@@ -37,10 +43,7 @@ class Graph:
 
 def walks(molecule: Molecule) -> list[list[tuple[int, int]]]:
     """(atom, bonded atom before it or -1) of each fragment, along the bonds."""
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
     seen: set[int] = set()
     fragments = []
     for root in range(molecule.n_atoms):

@@ -17,6 +17,7 @@ from openmm.app import forcefield as forces
 from equidrift.adapters.openmm.ligand_terms import Ligand, LigandTerms, connected, lennard_jones
 from equidrift.adapters.openmm.topology import masses_amu
 from equidrift.errors import InputError
+from equidrift.graph import neighbours_of
 from equidrift.inputs import as_molecule
 from equidrift.mmff import MMFFParameters, check_variant, mmff_parameters
 from equidrift.records import Ensemble, Molecule
@@ -160,7 +161,7 @@ class MMFFTemplateGenerator:
         return True
 
     def _add(self, molecule: Molecule) -> None:
-        neighbours = _neighbours(molecule.n_atoms, molecule.bonds.tolist())
+        neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
         if len(connected(0, neighbours)) != molecule.n_atoms:
             raise InputError(
                 f"{molecule!r} has several fragments, and OpenMM gives a template to each "
@@ -210,14 +211,6 @@ def _check_same(known: Molecule, molecule: Molecule) -> None:
         )
 
 
-def _neighbours(n_atoms: int, bonds: list[list[int]]) -> list[list[int]]:
-    found: list[list[int]] = [[] for _ in range(n_atoms)]
-    for i, j in bonds:
-        found[i].append(j)
-        found[j].append(i)
-    return found
-
-
 def _one_residue(numbers: list[int], bonds: list[list[int]]) -> app.Topology:
     """Atoms and bonds as one residue that stands alone."""
     topology = app.Topology()
@@ -237,7 +230,7 @@ def _whole_molecule(residue: app.topology.Residue) -> app.Topology:
     pairs = [[a.index, b.index] for a, b in topology.bonds()]
     atoms = list(topology.atoms())
     first = next(residue.atoms()).index
-    members = connected(first, _neighbours(len(atoms), pairs))
+    members = connected(first, neighbours_of(len(atoms), pairs))
     place = {old: new for new, old in enumerate(members)}
     numbers = [0 if atoms[k].element is None else atoms[k].element.atomic_number for k in members]
     return _one_residue(numbers, [[place[i], place[j]] for i, j in pairs if i in place])

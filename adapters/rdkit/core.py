@@ -15,18 +15,12 @@ from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.core_fit import problems
-from equidrift.checks.geometry import COVALENT_RADII_A
+from equidrift.checks.geometry import COVALENT_RADII_A, TYPICAL_LENGTHS
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import Molecule
 
 READ = (".sdf", ".mol", ".pdb")
 MAX_MATCHES = 2000
-_TYPICAL = {
-    1.0: 1.0,
-    1.5: 0.93,
-    2.0: 0.87,
-    3.0: 0.79,
-}  # bond length over the sum of covalent radii, middle of the ranges in `checks`
 Match = tuple[NDArray[np.int64], NDArray[np.float64], str]
 
 
@@ -164,7 +158,9 @@ class TemplateCore:
                     self.positions_A[place[i.GetIdx()]] - self.positions_A[place[j.GetIdx()]]
                 )
                 ratio = d / (radii[i.GetAtomicNum()] + radii[j.GetAtomicNum()])
-                total += (10.0 * (ratio - _TYPICAL.get(bond.GetBondTypeAsDouble(), 1.0))) ** 2
+                total += (
+                    10.0 * (ratio - TYPICAL_LENGTHS.get(bond.GetBondTypeAsDouble(), 1.0))
+                ) ** 2
         return total
 
     def _with_hydrogens(

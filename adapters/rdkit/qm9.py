@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from equidrift.checks.geometry import COVALENT_RADII_A
+from equidrift.checks.geometry import COVALENT_RADII_A, TYPICAL_LENGTHS
 
 LONGEST = 1.35  # bond length over the sum of covalent radii
 MAX_MATCHES = 64
-_TYPICAL = {1.0: 1.0, 1.5: 0.93, 2.0: 0.87, 3.0: 0.79}
 Bonds = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int8], str]
 
 
@@ -122,7 +121,7 @@ def _best_match(
     found = known.GetSubstructMatches(wanted, uniquify=False, maxMatches=MAX_MATCHES)
     if len(found) < 2:
         return found[0] if found else None
-    lengths = np.array([_TYPICAL[b.GetBondTypeAsDouble()] for b in mol.GetBonds()])
+    lengths = np.array([TYPICAL_LENGTHS[b.GetBondTypeAsDouble()] for b in mol.GetBonds()])
     i, j = np.array(ends).T if ends else (np.zeros(0, int), np.zeros(0, int))
     misfit = [((ratio[np.array(m)[i], np.array(m)[j]] - lengths) ** 2).sum() for m in found]
     best: tuple[int, ...] = found[int(np.argmin(misfit))]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from equidrift.arguments import check_count
@@ -226,15 +227,9 @@ def load_boltzmann(weights: str | Path = "ala2", *, device: Device = None) -> Bo
 
 
 def _rotation(quaternion: Floats) -> Floats:
-    """(3, 3) of four normal numbers: uniform on SO(3)."""
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    """(3, 3) of four normal numbers, the scalar first: uniform on SO(3)."""
+    w, *xyz = quaternion.tolist()
+    return np.asarray(Rotation.from_quat([*xyz, w]).as_matrix(), np.float64)
 
 
 class BoltzmannProposer(IndependentProposer, BatchedProposer):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.graph import neighbours_of
 from equidrift.models.shared.batches import Batched
 from equidrift.records import Molecule
 
@@ -79,10 +80,7 @@ def make_codes(
 ) -> GraphCodes:
     """The codes of a graph given as arrays (see `Molecule` for their meaning)."""
     n = len(numbers)
-    neighbours: list[list[int]] = [[] for _ in range(n)]
-    for i, j in bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = neighbours_of(n, bonds)
     hops = (
         np.stack([_distances(neighbours, i) for i in range(n)]) if n else np.zeros((0, 0), np.int64)
     )

@@ -14,6 +14,7 @@ from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.bench.rows import Row, means, row
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import MissingDependencyError
+from equidrift.graph import neighbours_of
 from equidrift.models.trajectories.arrays import metrics
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.records import Molecule, Trajectory
@@ -90,10 +91,7 @@ def rotatable(molecule: Molecule) -> NDArray[np.int64]:
     """One quadruple a, b, c, d (q, 4) for each bond b-c whose ends both have further
     neighbours.
     """
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
     quads = []
     for b, c in molecule.bonds.tolist():
         a, d = [k for k in neighbours[b] if k != c], [k for k in neighbours[c] if k != b]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.graph import neighbours_of
 from equidrift.records import Molecule
 
 CARBON = 6
@@ -26,14 +27,8 @@ def cumulated_bonds(molecule: Molecule) -> tuple[NDArray[np.int64], NDArray[np.b
         Whether the ends lie in a plane, which they do after an odd number of double
         bonds.
     """
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    double: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-        if order == 2.0:
-            double[i].append(j)
-            double[j].append(i)
+    neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
+    double = neighbours_of(molecule.n_atoms, molecule.bonds[molecule.bond_orders == 2.0])
     middle = {
         k
         for k in range(molecule.n_atoms)

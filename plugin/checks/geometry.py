@@ -47,6 +47,8 @@ _BOND_RANGE = {
     3.0: (0.70, 1.05),
     0.0: (0.60, 2.00),
 }
+# Bond length over the sum of covalent radii, by bond order: the middle of what molecules have.
+TYPICAL_LENGTHS = {1.0: 1.0, 1.5: 0.93, 2.0: 0.87, 3.0: 0.79}
 # Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the
 # two (the same set: 1.17, 1.36, 2.62).
 _CLASH_FACTOR = np.array([1.00, 1.10, 1.90])

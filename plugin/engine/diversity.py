@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.geometry import dihedrals
-from equidrift.graph import connected_without, in_small_ring, symmetry_classes
+from equidrift.graph import connected_without, in_small_ring, neighbours_of, symmetry_classes
 from equidrift.records import Molecule
 
 # differences that make a torsion new
@@ -70,10 +70,7 @@ def torsions(molecule: Molecule) -> Torsions:
     """The torsions of a Molecule: one per bond between heavy atoms that can turn or
     pucker; 3-rings and methyl-like rotors are left out.
     """
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
     kind = symmetry_classes(molecule, neighbours)
     triple = molecule.bonds[molecule.bond_orders == 3.0]
     linear = set(

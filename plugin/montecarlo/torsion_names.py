@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.graph import neighbours_of
 from equidrift.records import Molecule
 from equidrift.residues import AMINO_ACIDS, residue_keys
 from equidrift.torsions import TorsionTree
@@ -28,7 +29,7 @@ def named_tree(molecule: Molecule, tree: TorsionTree | None = None) -> TorsionTr
     tree = TorsionTree.of(molecule) if tree is None else tree
     if molecule.atom_names is None:
         return tree
-    around = _neighbours(molecule)
+    around = neighbours_of(molecule.n_atoms, molecule.bonds)
     rows = [_iupac_row(molecule, around, row) for row in tree.atoms.tolist()]
     tree.atoms = np.array(rows, np.int64).reshape(-1, 4)
     return tree
@@ -97,14 +98,6 @@ def _remoteness(name: str) -> int:
     """0 for CA, 1 for CB, 2 for CG and OG1, ...; -1 for others."""
     letter = name[1:2]
     return _REMOTENESS.index(letter) if letter and letter in _REMOTENESS else -1
-
-
-def _neighbours(molecule: Molecule) -> list[list[int]]:
-    around: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        around[i].append(j)
-        around[j].append(i)
-    return around
 
 
 def _iupac_row(molecule: Molecule, around: list[list[int]], row: list[int]) -> list[int]:

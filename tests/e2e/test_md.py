@@ -122,7 +122,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
         (3, False),
         (40, True),
         (80, False),
-    ):  # cycles behind the start or the last kill
+    ):  # cycles after the start or the last kill
         hook = stop_at(".checkpoint", count, before=before)
         (tmp_path / "sitecustomize.py").write_text(
             f"import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n{hook}"

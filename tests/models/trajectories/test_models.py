@@ -92,7 +92,7 @@ def frames() -> Tensor:
 
 
 def forecast(model: Integrator, graph: Graph, x: Tensor, spacing: float = 1.0) -> Tensor:
-    """Four frames behind x, with the thermostat on and no noise."""
+    """Four frames after x, with the thermostat on and no noise."""
     prepared, force = model.bound(graph)
     v = model.velocities(prepared, force, x, spacing)
     weight = graph.mass / graph.mass.sum(1, keepdim=True)

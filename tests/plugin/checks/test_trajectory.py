@@ -135,7 +135,7 @@ def test_other_objects(thing: Any) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_unwrapping_undoes_wrapping(box_A: np.ndarray, seed: int) -> None:
-    """Every atom put into the cell on its own; behind unwrapping only one lattice
+    """Every atom put into the cell on its own; after unwrapping only one lattice
     vector for the whole trajectory is left.
     """
     rng = np.random.default_rng(seed)

@@ -66,7 +66,7 @@ def test_sample_k_depends_on_the_seed_and_k_alone(
 
 
 def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the first chunk every sample goes on from its own past, of which the model
+    """After the first chunk every sample goes on from its own past, of which the model
     sees CONTEXT frames.
     """
     monkeypatch.setattr(frames, "CHUNK", 4)

@@ -280,7 +280,7 @@ def test_a_stream_broken_off_anywhere_goes_on(
 
 
 def _streamed(job: Forecast, path: Path, stop: int | None) -> bool:
-    """Stream three samples of a job, breaking off behind `stop` chunks; whether it came
+    """Stream three samples of a job, breaking off after `stop` chunks; whether it came
     to its end.
     """
     stream = TrajectoryStream(path, {"job": 1}, n=3)

@@ -81,7 +81,7 @@ class WrongSign:
 def chain(
     proposer, samples: int, thin: int, seed: int = 1, block: int | None = None
 ) -> tuple[np.ndarray, Statistics]:
-    """Torsions behind every `thin` moves; blocks of `block` moves are asked for at
+    """Torsions after every `thin` moves; blocks of `block` moves are asked for at
     once.
     """
     rng, statistics = np.random.default_rng(seed), Statistics.of(proposer)

@@ -4,7 +4,8 @@ tests/models/shared/test_pins.py holds.
 
     make_pins.py [NAME ...]     those names alone, the others stay as they are
 
-Only a change that means to change samples calls for it.
+Only a change that means to change samples calls for it. Geometries that a training asks
+for for the first time go to `tests/data/geometries.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.models.shared import pins  # the tests are no package that is installed
+from tests import geometries  # the tests are no package that is installed
+from tests.models.shared import pins
 
 
 def main() -> None:
@@ -26,6 +28,7 @@ def main() -> None:
             kept[name] = pins.summary(make())
             print(name, kept[name]["mean"], kept[name]["spread"], flush=True)
     lines = [f" {json.dumps(name)}: {json.dumps(kept[name])}" for name in pins.ALL if name in kept]
+    geometries.write_missing()
     pins.FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

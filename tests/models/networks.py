@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
@@ -18,6 +17,7 @@ from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.records import Molecule
 from equidrift.weights import save_weights
+from tests.geometries import geometry_of
 
 SIZES: dict[str, Any] = {
     "width": 16,
@@ -45,9 +45,8 @@ def small_network(*, noise: bool = False, seed: int = 0) -> ConformerNetwork:
 
 @lru_cache
 def conformer(smiles: str, seed: int = 0) -> tuple[Molecule, np.ndarray]:
-    """A molecule and an ETKDG geometry (n_atoms, 3)."""
-    molecule = Molecule.from_smiles(smiles)
-    return molecule, ETKDG().sample(molecule, np.array([seed]))[0]
+    """A molecule and an ETKDG geometry (n_atoms, 3), whatever the release of RDKit."""
+    return geometry_of(smiles, seed)
 
 
 def small_weights(folder: Path, task: str = "refine", name: str = "small", seed: int = 0) -> Path:

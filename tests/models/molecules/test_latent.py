@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.adapters.rdkit.molecule import flat_smiles, from_smiles
 from equidrift.bench.reconstruction import conformer_quality, reconstruction_rows
 from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
@@ -37,6 +36,7 @@ from equidrift.models.shared.graph_codes import like_sized
 from equidrift.records import Molecule
 from equidrift.testing.molecule_model import MoleculeModelContract
 from equidrift.weights import load_weights
+from tests.geometries import geometry_of
 
 SMILES = (
     "CCO",
@@ -55,8 +55,7 @@ SMILES = (
 
 
 def made(smiles: str) -> tuple[Molecule, np.ndarray]:
-    molecule = from_smiles(smiles)
-    return molecule, ETKDG().sample(molecule, np.array([1]))[0]
+    return geometry_of(smiles, 1)
 
 
 @pytest.fixture(scope="module")

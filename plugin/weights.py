@@ -104,11 +104,6 @@ def absent(name: str) -> str:
     )
 
 
-def sha256(path: Path | str) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(torch state dict in float32, card) of a model by name or path.
 
@@ -182,6 +177,6 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     save_file(
         tensors, str(path), metadata={"equidrift": about}
     )  # one key: safetensors writes several in no fixed order
-    card = {**card, "sha256": sha256(path)}
+    card = {**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path

@@ -25,7 +25,7 @@ from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network, own_random_state
-from equidrift.protocols import BatchedProposer, IndependentProposer
+from equidrift.montecarlo.proposals import DrawnAnew
 from equidrift.records import Proposal
 from equidrift.seeds import sample_rng, sample_seeds
 
@@ -232,14 +232,15 @@ def _rotation(quaternion: Floats) -> Floats:
     return np.asarray(Rotation.from_quat([*xyz, w]).as_matrix(), np.float64)
 
 
-class BoltzmannProposer(IndependentProposer, BatchedProposer):
+class BoltzmannProposer(DrawnAnew):
     """Independent Monte Carlo moves of all coordinates: every proposal is a new sample
     of the generator.
 
     The place of the molecule and the orientation of its first three atoms stay, so the
     move is exact in an external field or a box too; log_q_ratio = log q(x) - log q(x')
     with the density of `BoltzmannGenerator`. Bond lengths change: hosts refuse it on a
-    System with constraints, where this density has no meaning.
+    System with constraints, where this density has no meaning. Any kT is exact; that of
+    the training accepts most.
 
     Parameters
     ----------
@@ -255,12 +256,6 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
             generator = load_boltzmann(generator)
         self.generator = generator
 
-    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
-        """One proposal from one state (n_atoms, 3); any kT is exact, that of the
-        training accepts most.
-        """
-        return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
-
     def propose_many(
         self,
         positions_A: Floats,
@@ -270,12 +265,7 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
     ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
         x = np.asarray(positions_A, np.float64)
-        old = np.atleast_1d(self.generator.log_prob(x))
-        new, log_q = self._drawn(x, len(x), rng)
-        return [
-            Proposal(*found)
-            for found in zip(new, (old - log_q).tolist(), _info(old, log_q), strict=True)
-        ]
+        return self._proposals(x, np.atleast_1d(self.generator.log_prob(x)), rng)
 
     def propose_independent(
         self,
@@ -289,12 +279,15 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
         accepted, the others stay valid (`info["log_q"]`).
         """
         x = np.asarray(positions_A, np.float64)
-        old = np.full(n, self.generator.log_prob(x))
-        new, log_q = self._drawn(x[None], n, rng)
-        return [
-            Proposal(*found)
-            for found in zip(new, (old - log_q).tolist(), _info(old, log_q), strict=True)
-        ]
+        return self._proposals(x[None], np.full(n, self.generator.log_prob(x)), rng)
+
+    def _proposals(
+        self, positions_A: Floats, old: Floats, rng: np.random.Generator
+    ) -> list[Proposal]:
+        """A proposal for each log-density `old` of the states (1 or n, n_atoms, 3)."""
+        new, log_q = self._drawn(positions_A, len(old), rng)
+        ratios = (old - log_q).tolist()
+        return [Proposal(*found) for found in zip(new, ratios, _info(old, log_q), strict=True)]
 
     def _drawn(
         self, positions_A: Floats, n: int, rng: np.random.Generator

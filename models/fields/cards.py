@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA
-from equidrift.weights import save_weights
+from equidrift.models.shared.run import save_module
 
 
 def field_card(
@@ -51,10 +51,4 @@ class Saves(ABC):
 
         Keywords go into the card.
         """
-        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
-
-
-def save_fields(path: str | Path, module: nn.Module, card: Mapping[str, Any]) -> Path:
-    """Write PATH.safetensors, in float32, and its card; returns the former."""
-    state = {key: value.clone().float() for key, value in module.state_dict().items()}
-    return save_weights(path, state, {**card, "name": card.get("name", Path(path).stem)})
+        return save_module(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))

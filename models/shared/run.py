@@ -233,6 +233,12 @@ def make_card(c: TrainingConfig, trainer: Trainer, own: dict[str, Any]) -> dict[
     }
 
 
+def save_module(path: Path | str, module: nn.Module, card: Mapping[str, Any]) -> Path:
+    """Write PATH.safetensors, in float32, and its card; returns the former."""
+    state = {key: value.clone().float().cpu() for key, value in module.state_dict().items()}
+    return save_weights(path, state, {**card, "name": card.get("name", Path(path).stem)})
+
+
 @contextmanager
 def own_random_state(seed: int | None = None) -> Iterator[None]:
     """Torch's random state is put back at the end, so that a network's first weights

@@ -23,11 +23,10 @@ from equidrift.models.conformers.points.network import PointNetwork, PointSizes
 from equidrift.models.conformers.points.objective import PointData, batches_of, denoising_loss
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
 from equidrift.models.shared.devices import Device, pick_device
-from equidrift.models.shared.run import fit, fresh, load_network
+from equidrift.models.shared.run import fit, fresh, load_network, save_module
 from equidrift.models.shared.trainer import Progress
 from equidrift.protocols import Callback
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
-from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
 TASK = "points"  # of the card
@@ -245,8 +244,7 @@ class PointModel:
 
         Keywords go into the card.
         """
-        state = {key: value.float().cpu() for key, value in self.network.state_dict().items()}
-        return save_weights(path, state, self.card(**{"name": Path(path).stem, **card}))
+        return save_module(path, self.network, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, device: Device = None) -> PointModel:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.cards import field_card, save_fields
+from equidrift.models.fields.cards import field_card
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
@@ -36,7 +36,7 @@ from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
 from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.likelihood import probe_vectors
-from equidrift.models.shared.run import check_task, own_random_state
+from equidrift.models.shared.run import check_task, own_random_state, save_module
 from equidrift.models.shared.run import fit as train_network
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.shared.trainer import Progress, Schedule, Stepped, Trainer, stepped
@@ -230,7 +230,7 @@ class TrackModel:
         }
         parts = nn.ModuleDict({"network": self.network, "prior": self.prior})
         name = {"name": Path(path).stem}
-        return save_fields(path, parts, field_card("track", config, own, name, self.record, more))
+        return save_module(path, parts, field_card("track", config, own, name, self.record, more))
 
     @property
     def device(self) -> torch.device:

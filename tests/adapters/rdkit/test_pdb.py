@@ -4,7 +4,6 @@ refusal.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from equidrift.adapters.rdkit.carried import ensemble_of
 from equidrift.adapters.rdkit.io import read_molecules, write_pdb
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.records import Ensemble, Molecule
+from tests.adapters.rdkit.pdb_files import canonical
 from tests.conftest import graph_key, make_ensemble
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
@@ -26,17 +26,11 @@ def case(name: str) -> list:
     return list(read_molecules(path))
 
 
-def canonical(molecule: Molecule) -> str:
-    return Chem.CanonSmiles(Chem.MolToSmiles(Chem.RemoveHs(to_mol(molecule))))
-
-
 def n_records(path: Path) -> int:
     """ATOM and HETATM records of the first model."""
     text = path.read_text().split("ENDMDL")[0]
     return sum(line.startswith(("ATOM", "HETATM")) for line in text.splitlines())
 
-
-# Atoms and names ----------------------------------------------------------------------
 
 CHLORIDE = "C[C@H](O)C(=O)NCc1cccc(Cl)c1"
 
@@ -131,9 +125,6 @@ def test_openmm_finds_its_templates_for_what_was_read(name):
     assert system.getNumParticles() == record.molecule.n_atoms
 
 
-# Models -------------------------------------------------------------------------------
-
-
 def test_models_of_different_molecules_are_entries_of_their_own():
     first, second = case("models_diff.pdb")
     assert (canonical(first.molecule), canonical(second.molecule)) == ("CCO", "CCCO")
@@ -194,9 +185,6 @@ def test_open_stereo_of_our_own_file_stays_one_molecule(tmp_path):
     assert len(record.positions_A) == 2 and len(record.molecule.tetrahedral) == 0
 
 
-# Charges ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "smiles"),
     [
@@ -219,29 +207,6 @@ def test_histidine_with_hydrogen_on_delta_is_neutral(name):
     assert record.molecule.charge == 0 and record.molecule.n_atoms == n_records(path)
     (match,) = ring.GetSubstructMatches(Chem.MolFromSmarts("c1[nX3;H1]cnc1"))
     assert all(record.molecule.formal_charges[k] == 0 for k in match)
-
-
-@pytest.fixture(scope="module")
-def modeller_pdb(tmp_path_factory):
-    """A function that makes the PDB file of a peptide by RDKit and OpenMM's Modeller."""
-    from openmm import app
-
-    folder = tmp_path_factory.mktemp("peptides")
-
-    def make(sequence: str, pH: float = 7.0) -> Path:
-        mol = Chem.MolFromSequence(sequence)
-        full = Chem.AddHs(mol)
-        rdDistGeom.EmbedMolecule(full, randomSeed=11)
-        heavy = Chem.RemoveHs(full)
-        pdb = app.PDBFile(io.StringIO(Chem.MolToPDBBlock(heavy, flavor=4)))
-        modeller = app.Modeller(pdb.topology, pdb.positions)
-        modeller.addHydrogens(app.ForceField("amber14-all.xml"), pH=pH)
-        path = folder / f"{sequence}-{pH:g}.pdb"
-        with open(path, "w") as stream:
-            app.PDBFile.writeFile(modeller.topology, modeller.positions, stream)
-        return path
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -284,9 +249,6 @@ def test_peptide_that_lost_a_hydrogen_is_refused(tmp_path, modeller_pdb):
     (tmp_path / "a.pdb").write_text("\n".join(lines[:lost] + lines[lost + 1 :]))
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert "check that every hydrogen is there" in record.error
-
-
-# To OpenMM, and out again -------------------------------------------------------------
 
 
 def zwitterion(sequence: str) -> Ensemble:
@@ -359,51 +321,3 @@ def test_molecule_that_a_pdb_file_cannot_hold_is_refused(tmp_path):
     for broken in (far, long, many):
         with pytest.raises(InputError, match="a PDB file cannot hold this molecule"):
             write_pdb(broken, tmp_path / "a.pdb")
-
-
-def test_refine_and_sample_take_the_charge_of_a_ligand(tmp_path):
-    """Of acetate without charges in its PDB, as many programs write it."""
-    from equidrift.files.ensembles import load
-    from equidrift.files.inputs import read_inputs
-
-    write_pdb(make_ensemble("anion"), tmp_path / "a.pdb")
-    lines = (tmp_path / "a.pdb").read_text().splitlines()
-    kept = [line[:78] for line in lines if not line.startswith(("CONECT", "REMARK"))]
-    (tmp_path / "a.pdb").write_text("\n".join(kept))
-    assert load(tmp_path / "a.pdb", charge=-1).molecule.charge == -1
-    (entry,) = read_inputs([str(tmp_path / "a.pdb")], charge=-1)
-    assert entry.molecule.charge == -1
-    (entry,) = read_inputs([str(tmp_path / "a.pdb")])
-    assert "charge -1 would fit" in str(entry.molecule)
-
-
-@pytest.mark.parametrize(
-    ("sequence", "name"),
-    [("AAA", "H"), ("ASA", "HG"), ("ATA", "HG1"), ("AYA", "HH"), ("ACA", "HG")],
-)
-def test_residue_that_lost_an_acidic_hydrogen_is_refused(tmp_path, modeller_pdb, sequence, name):
-    lines = modeller_pdb(sequence).read_text().splitlines()
-    lost = next(
-        k
-        for k, line in enumerate(lines)
-        if line[12:16].strip() == name and line[22:26].strip() == "2"
-    )
-    (tmp_path / "a.pdb").write_text("\n".join(lines[:lost] + lines[lost + 1 :]))
-    (record,) = read_molecules(tmp_path / "a.pdb")
-    assert record.molecule is None and "would be an anion" in record.error
-
-
-def without_charges(path: Path) -> None:
-    """Drop CONECT, REMARK and the charges, as many programs do not write them."""
-    lines = [
-        line for line in path.read_text().splitlines() if not line.startswith(("CONECT", "REMARK"))
-    ]
-    path.write_text("\n".join(line[:78] for line in lines))
-
-
-def test_ligand_that_is_a_cation_has_the_charge_of_its_hydrogens(tmp_path):
-    given = make_ensemble("cation")
-    write_pdb(given, tmp_path / "a.pdb")
-    without_charges(tmp_path / "a.pdb")
-    (record,) = read_molecules(tmp_path / "a.pdb")
-    assert canonical(record.molecule) == canonical(given.molecule)

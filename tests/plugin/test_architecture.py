@@ -18,7 +18,6 @@ CORE = ROOT / "plugin"
 OUTSIDE = {"__init__", "_version"}
 # lazy, see the page
 UPWARD = {
-    ("records", "files"),
     ("records", "registry"),
     ("molecule", "registry"),
     ("shown", "registry"),

@@ -18,7 +18,6 @@ from equidrift.cli.forecast import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.frames import FrameJob, TrajectorySettings, make_settings
 from equidrift.engine.trajectories import (
-    CONTEXT,
     forecast_job,
     interpolation_job,
     refinement_job,
@@ -166,7 +165,7 @@ class Run:
         ):
             if self.finished_before:
                 return
-            held = self.stream.unfinished(CONTEXT)
+            held = self.stream.unfinished(self.job.settings.context)
             for chunk in self.job.chunks(n, self.stream.position, held):
                 self._add(chunk)
                 self.stream.add(chunk, self.job.position(chunk, n), self.counts)

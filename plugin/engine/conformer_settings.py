@@ -27,13 +27,14 @@ WINDOW = 512  # samples held at a time when many molecules, or many samples, are
 
 @dataclass(frozen=True, kw_only=True)
 class ConformerSettings(RunSettings[ConformerModel]):
-    """What every draw of a run has in common; `generate` explains the fields."""
+    """What every draw of a run has in common; `make_settings` explains the fields."""
 
     batch_size: int = BATCH_SIZE
     relax: Relax | None = None
     timeout_s: float | None = None
     conditions: Conditions | None = None
     distinct_A: float | None = None
+    window_samples: int = WINDOW
 
     def known(self, molecule: Molecule) -> Known | None:
         """What is known of a molecule beforehand; raises `InputError` if that does
@@ -50,8 +51,12 @@ class ConformerSettings(RunSettings[ConformerModel]):
 
     @property
     def window(self) -> int:
-        """Samples in a window: WINDOW, rounded up to whole blocks."""
-        return -(-WINDOW // self.block) * self.block
+        """Samples in a window: `window_samples`, rounded up to whole blocks."""
+        return self.in_blocks(self.window_samples)
+
+    def in_blocks(self, n: int) -> int:
+        """A number of samples rounded up to whole blocks."""
+        return math.ceil(n / self.block) * self.block
 
 
 def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
@@ -67,6 +72,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     options: dict[str, Any] | None = None,
     conditions: Conditions | None = None,
     distinct_A: float | None = None,
+    window_samples: int | None = None,
     **model_options: Any,
 ) -> ConformerSettings:
     """Check the options of a run and load its model.
@@ -93,6 +99,8 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     distinct_A : float, optional
         Draw again what is closer than this to another conformer of its molecule, all of
         which must then be in one window.
+    window_samples : int, optional
+        Samples held at a time when many are streamed; None for WINDOW.
     **model_options
         Passed to the model of a name.
 
@@ -105,6 +113,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     """
     seed = check_seed(seed)
     check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
+    check_counts(window_samples=window_samples)
     check_seconds(timeout_s)
     made = model_of(make_model, as_conformer_model, model, model_options)
     made = _limited(made, timeout_s, conditions)
@@ -114,7 +123,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
         model=made,
         seed=seed,
         steps=steps,
-        batch_size=-(-size // int(made.block)) * int(made.block),
+        batch_size=math.ceil(size / int(made.block)) * int(made.block),
         max_attempts=max_attempts,
         relax=relax,
         timeout_s=timeout_s,
@@ -122,6 +131,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
         callback=callback,
         conditions=conditions,
         distinct_A=distinct_A,
+        window_samples=window_samples or WINDOW,
     )
 
 

@@ -256,7 +256,7 @@ def generate_windows(
     kept : the arrays that `keep` was given last, of the window that begins at `start`.
     """
     check_count("n", n)
-    size = -(-(window or settings.window) // settings.block) * settings.block
+    size = settings.in_blocks(window or settings.window)
     plan = _Plan(iter(molecules), n, settings, size, *start)
     while entries := plan.next_window():
         tasks = [entry for entry in entries if isinstance(entry, Task)]

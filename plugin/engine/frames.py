@@ -24,6 +24,7 @@ from equidrift.stereo import CONTINUED, stereo_notes, with_stereo_in_space
 
 BROKEN = ("redraw", "report")
 CHUNK = 100  # frames of a forecast drawn, checked and written at a time
+CONTEXT = 64  # frames that a model is shown at most
 BATCH_SIZE = 32
 
 
@@ -33,9 +34,11 @@ class TrajectorySettings(RunSettings[TrajectoryModel]):
 
     broken: str = "redraw"
     batch_size: int = BATCH_SIZE
+    chunk: int = CHUNK
+    context: int = CONTEXT
 
 
-def make_settings(
+def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.forecast`
     model: object = "default",
     *,
     seed: int = 0,
@@ -45,12 +48,15 @@ def make_settings(
     batch_size: int | None = None,
     callback: Callback | None = None,
     options: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    context: int | None = None,
     **model_options: Any,
 ) -> TrajectorySettings:
     """Check the options of a run and load its model.
 
     `options` are those that a model handed in as an object was made with: they are told
-    in the provenance.
+    in the provenance. `chunk` frames are drawn, checked and written at a time, and a
+    model is shown `context` frames at most; None for CHUNK and CONTEXT.
 
     Raises
     ------
@@ -60,6 +66,7 @@ def make_settings(
     """
     seed = check_seed(seed)
     check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
+    check_counts(chunk=chunk, context=context)
     if broken not in BROKEN:
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
     made = model_of(make_trajectory_model, as_trajectory_model, model, model_options)
@@ -73,6 +80,8 @@ def make_settings(
         batch_size=size,
         options={**model_options, **(options or {})},
         callback=callback,
+        chunk=chunk or CHUNK,
+        context=context or CONTEXT,
     )
 
 
@@ -118,7 +127,7 @@ class FrameJob(ABC):
             (Samples done, frames done of the next batch), at which an earlier run ended
             after a chunk.
         done_A : (batch, any, n_atoms, 3) array, optional
-            The last frames of that batch (CONTEXT of them, or all), if its frames done
+            The last frames of that batch (`settings.context` of them, or all), if its frames done
             are not 0.
         """
 
@@ -177,7 +186,7 @@ class FrameJob(ABC):
 
     def frames_from(self, frame: int) -> int:
         """Frames of the chunk that begins at this one."""
-        return min(CHUNK, self.n_frames - frame)
+        return min(self.settings.chunk, self.n_frames - frame)
 
     def _chunk(self, sample: int, count: int, frame: int, draw: Draw) -> Chunk:
         """A chunk of `count` samples, those that break drawn again; `frame` is the
@@ -192,7 +201,7 @@ class FrameJob(ABC):
         pending = np.arange(count)
         for attempt in range(self.settings.max_attempts):
             seeds[pending] = chunk_seeds(
-                self.settings.seed, sample, sample + count, frame // CHUNK, attempt
+                self.settings.seed, sample, sample + count, frame // self.settings.chunk, attempt
             )[pending]
             drawn = _told(self.settings.model, self.frame, lambda: draw(pending, seeds[pending]))  # noqa: B023
             again = []

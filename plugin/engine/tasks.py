@@ -155,7 +155,7 @@ def blocks_safely(jobs: Sequence[Job], settings: ConformerSettings) -> list[Bloc
             return blocks_safely(jobs[:half], settings) + blocks_safely(jobs[half:], settings)
         job = jobs[0]
         if _out_of_memory(error) and len(job.seeds) > settings.block:
-            half = -(-len(job.seeds) // 2 // settings.block) * settings.block
+            half = settings.in_blocks((len(job.seeds) + 1) // 2)
             parts = [
                 Job(job.task, job.slots[part], job.seeds[part])
                 for part in (slice(half), slice(half, None))

@@ -43,7 +43,6 @@ from equidrift.records import Chunk, Trajectory
 
 __all__ = [
     "BROKEN",
-    "CONTEXT",
     "Completion",
     "Forecast",
     "FrameJob",
@@ -60,7 +59,6 @@ __all__ = [
 ]
 
 _Job = TypeVar("_Job", bound=FrameJob)
-CONTEXT = 64  # frames that a model is shown at most
 
 
 class Forecast(FrameJob):
@@ -84,7 +82,7 @@ class Forecast(FrameJob):
         self.n_frames, self.dt_fs = n_frames, given.dt_fs
         boxes_A = given.boxes_A
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
-        self.past = given.replace(box_A=last_A)[-CONTEXT:]
+        self.past = given.replace(box_A=last_A)[-settings.context :]
         self.n_given = len(given)
         super().__init__(
             self.past[-1],
@@ -97,15 +95,18 @@ class Forecast(FrameJob):
         self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
     ) -> Iterator[Chunk]:
         """See `FrameJob.chunks`."""
+        context = self.settings.context
         sample, frame = start
         while sample < n:
             count = min(n - sample, self.settings.batch_size)
             past_A = np.repeat(self.past.positions_A[None], count, axis=0)
             if frame and done_A is not None:
-                past_A = np.concatenate([past_A, done_A], axis=1)[:, -CONTEXT:]
+                past_A = np.concatenate([past_A, done_A], axis=1)[:, -context:]
             while frame < self.n_frames:
                 chunk = self._chunk(sample, count, frame, self._drawer(past_A, frame))
-                past_A = np.concatenate([past_A, chunk.positions_A], axis=1)[:, -CONTEXT:]
+                past_A = np.concatenate([past_A, chunk.positions_A], axis=1)[
+                    :, -self.settings.context :
+                ]
                 frame += chunk.positions_A.shape[1]
                 yield chunk
             sample, frame = sample + count, 0

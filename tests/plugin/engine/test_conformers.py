@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES, check_geometry
-from equidrift.engine import conformer_settings, tasks, windows
 from equidrift.engine import run as engine_run
+from equidrift.engine import tasks, windows
 from equidrift.engine.conformers import (
     generate_chunks,
     generate_many,
@@ -97,23 +97,21 @@ def test_first_conformers_do_not_depend_on_n() -> None:
     np.testing.assert_array_equal(few.positions_A, many.positions_A[:5])
 
 
-def test_chunks_join_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_join_to_the_whole() -> None:
     whole = sample_molecule(ETHANOL, 50, model=Shaker(broken=0.3))
-    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
-    chunks = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3)))
+    chunks = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3), window_samples=8))
     assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
     whole_again = joined(chunks)
     np.testing.assert_array_equal(whole_again.positions_A, whole.positions_A)
     assert whole_again.provenance == whole.provenance
-    late = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3), start=24))
+    late = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3), start=24, window_samples=8))
     np.testing.assert_array_equal(late[0].positions_A, chunks[3].positions_A)
 
 
-def test_windows_are_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conformer_settings, "WINDOW", 10)
+def test_windows_are_whole_blocks() -> None:
     model = Shaker()
     model.block = 4  # type: ignore[attr-defined]
-    made = make_settings(model, batch_size=5)
+    made = make_settings(model, batch_size=5, window_samples=10)
     assert made.window == 12 and made.batch_size == 8
     pieces = list(generate_many(OTHERS, 30, settings=made))
     assert all(piece.start % 4 == 0 for piece in pieces)
@@ -196,15 +194,12 @@ def test_a_run_continues_within_any_window(
     assert drawn[1] < drawn[0] or stop == 0 or relaxed
 
 
-def test_partial_holds_the_valid_ones_when_there_are_too_few(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_partial_holds_the_valid_ones_when_there_are_too_few() -> None:
     with pytest.raises(NoValidSamplesError) as caught:
         sample_molecule(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
     partial = caught.value.partial
     assert 0 < len(partial) < 50 and partial.valid.all() and partial.provenance["drawn"] > 50
     assert (check_geometry(ETHANOL, partial.positions_A) == "").all()
-    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
     model = Shaker(broken=0.0)
 
     def later(molecule: Molecule, seeds: Any, **options: Any) -> Any:
@@ -213,7 +208,7 @@ def test_partial_holds_the_valid_ones_when_there_are_too_few(
 
     model.sample = later  # type: ignore[method-assign]
     with pytest.raises(NoValidSamplesError) as caught:
-        sample_molecule(ETHANOL, 30, model=model, max_attempts=2)
+        sample_molecule(ETHANOL, 30, model=model, max_attempts=2, window_samples=8)
     assert len(caught.value.partial) == 20, "two whole windows and half of the third"
     with pytest.raises(NoValidSamplesError) as caught:
         sample_molecule(ETHANOL, 5, model=Shaker(broken=1.0))
@@ -320,10 +315,9 @@ def test_global_random_state_is_untouched() -> None:
     assert str(np.random.get_state()) == before  # noqa: NPY002
 
 
-def test_streaming_holds_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
+def test_streaming_holds_one_chunk() -> None:
     alive: list[weakref.ref[Any]] = []
-    for chunk in generate_chunks(ETHANOL, 80, model=Shaker()):
+    for chunk in generate_chunks(ETHANOL, 80, model=Shaker(), window_samples=8):
         alive.append(weakref.ref(chunk))
         del chunk
         gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equidrift import api
 from equidrift.api import forecast, interpolate, refine_trajectory
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
-from equidrift.engine import frames
-from equidrift.engine import trajectories as trajectory_engine
 from equidrift.engine.trajectories import Completion, grid_of, make_settings, windows
 from equidrift.errors import (
     InputError,
@@ -28,7 +28,7 @@ from tests.conftest import make_trajectory
 from tests.doubles import Walker
 
 
-def test_new_frames_go_on_behind_the_given_ones() -> None:
+def test_new_frames_go_on_after_the_given_ones() -> None:
     trajectory = make_trajectory()
     samples = forecast(trajectory, 7, 3, model=Walker(), seed=5)
     assert [len(sample) for sample in samples] == [7, 7, 7]
@@ -45,11 +45,8 @@ def test_new_frames_go_on_behind_the_given_ones() -> None:
 
 
 @pytest.mark.parametrize("chunk", [4, 100])
-def test_sample_k_depends_on_the_seed_and_k_alone(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frames, "CHUNK", chunk)
-    trajectory = make_trajectory()
+def test_sample_k_depends_on_the_seed_and_k_alone(chunk: int) -> None:
+    trajectory, forecast = make_trajectory(), partial(api.forecast, chunk=chunk)
     whole = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2)
     small = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2, batch_size=2)
     fewer = forecast(trajectory, 10, 2, model=Walker(share=0.3), seed=2)
@@ -61,14 +58,12 @@ def test_sample_k_depends_on_the_seed_and_k_alone(
     assert not np.array_equal(other[0].positions_A, whole[0].positions_A)
 
 
-def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_forecasts_are_chained_by_chunks() -> None:
     """After the first chunk every sample goes on from its own past, of which the model
-    sees CONTEXT frames.
+    sees so many frames as `context` says.
     """
-    monkeypatch.setattr(frames, "CHUNK", 4)
-    monkeypatch.setattr(trajectory_engine, "CONTEXT", 6)
     model = Walker()
-    samples = forecast(make_trajectory(), 10, 2, model=model)
+    samples = forecast(make_trajectory(), 10, 2, model=model, chunk=4, context=6)
     assert model.calls == [(2, 6 + 4), (1, 6 + 4), (1, 6 + 4), (1, 6 + 2), (1, 6 + 2)]
     for sample in samples:
         assert (
@@ -81,8 +76,8 @@ def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -
         assert abs(sample.positions_A[5] - make_trajectory().positions_A[-1]).max() > 0
 
 
-def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "CHUNK", 4)
+def test_a_model_of_several_pasts_is_called_once_per_chunk() -> None:
+    forecast = partial(api.forecast, chunk=4)
 
     class Many(Walker):
         def continue_many(

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 import equidrift
 from equidrift.adapters.ase.calculators import MMFF
-from equidrift.engine import frames
-from equidrift.engine.trajectories import CONTEXT, Forecast, make_settings
+from equidrift.engine.trajectories import Forecast, make_settings
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
 from equidrift.files.formats import WITHOUT_GRAPH
 from equidrift.files.npz import load_arrays, save_arrays
@@ -261,17 +260,13 @@ def test_a_stream_broken_off_anywhere_goes_on(
     stops: list[int], suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("stream")
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(frames, "CHUNK", 3)
-    try:
-        job = Forecast(make_trajectory("CCO"), 8, make_settings(Walker(share=0.2), batch_size=2))
-        for stop in stops:
-            _streamed(job, folder / f"torn{suffix}", stop)
-        assert _streamed(job, folder / f"torn{suffix}", None) and _streamed(
-            job, folder / f"whole{suffix}", None
-        )
-    finally:
-        monkey.undo()
+    made = make_settings(Walker(share=0.2), batch_size=2, chunk=3)
+    job = Forecast(make_trajectory("CCO"), 8, made)
+    for stop in stops:
+        _streamed(job, folder / f"torn{suffix}", stop)
+    assert _streamed(job, folder / f"torn{suffix}", None) and _streamed(
+        job, folder / f"whole{suffix}", None
+    )
     for k in range(3):
         assert (folder / f"torn_{k:04d}{suffix}").read_bytes() == (
             folder / f"whole_{k:04d}{suffix}"
@@ -284,7 +279,9 @@ def _streamed(job: Forecast, path: Path, stop: int | None) -> bool:
     to its end.
     """
     stream = TrajectoryStream(path, {"job": 1}, n=3)
-    for k, chunk in enumerate(job.chunks(3, stream.position, stream.unfinished(CONTEXT))):
+    for k, chunk in enumerate(
+        job.chunks(3, stream.position, stream.unfinished(job.settings.context))
+    ):
         if k == stop:
             return False
         stream.add(chunk, job.position(chunk, 3), {})

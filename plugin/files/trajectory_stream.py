@@ -65,7 +65,7 @@ class TrajectoryStream(StreamWriter):
             {"rejected": dict(rejected), "broken": dict(broken)}
             for rejected, broken in zip(chunk.rejected, chunk.broken, strict=True)
         ]
-        piece = self._piece(self.state["size"])
+        piece = self.piece(self.state["size"])
         place = np.array([chunk.first_sample, chunk.first_frame])
         arrays = {
             "positions_A": chunk.positions_A,
@@ -81,7 +81,7 @@ class TrajectoryStream(StreamWriter):
         """The chunks kept, batch of samples by batch."""
         batch: list[Chunk] = []
         for k in range(self.state["size"]):
-            chunk = _chunk_of(self._piece(k))
+            chunk = _chunk_of(self.piece(k))
             if batch and chunk.first_frame == 0:
                 yield batch
                 batch = []
@@ -97,7 +97,7 @@ class TrajectoryStream(StreamWriter):
             return None
         parts: list[NDArray[np.float64]] = []
         for k in reversed(range(self.state["size"])):
-            chunk = _chunk_of(self._piece(k))
+            chunk = _chunk_of(self.piece(k))
             parts.insert(0, chunk.positions_A)
             if chunk.first_frame == 0 or sum(part.shape[1] for part in parts) >= frames:
                 break

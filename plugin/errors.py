@@ -58,15 +58,36 @@ class ConfigError(InputError):
         )
 
 
+_BY_OPENMM = (
+    " mmCIF becomes PDB by OpenMM: from openmm import app; f = app.PDBxFile('in.cif'); "
+    "app.PDBFile.writeFile(f.topology, f.positions, open('in.pdb', 'w'))"
+)
+# suffixes of files that nothing here reads, and how they become ones that are read
+OTHER_FORMATS = {
+    ".cif": _BY_OPENMM,
+    ".mmcif": _BY_OPENMM,
+    ".pdbx": _BY_OPENMM,
+    ".bcif": " Take the same entry as PDB, or as SDF with its bond orders.",
+    ".pdbqt": " Take the file that it was made of, with all hydrogens, as SDF or PDB.",
+    ".pqr": " Take the file that it was made of, as PDB.",
+    ".gro": " GROMACS writes it as PDB: gmx editconf -f in.gro -o in.pdb -conect.",
+    ".mae": " Maestro exports SDF.",
+    ".maegz": " Maestro exports SDF.",
+    ".cdxml": " ChemDraw exports SDF, and copies as SMILES.",
+    ".cdx": " ChemDraw exports SDF, and copies as SMILES.",
+}
+
+
 class UnknownNameError(InputError):
     """A name (model, benchmark, format, option) is not known; the message suggests the
-    nearest one.
+    nearest one, or how a file becomes one that is read.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = OTHER_FORMATS.get(name, hint)
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 

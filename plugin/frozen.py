@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, InputTypeError
-from equidrift.text import MAX_NAME, MAX_VALUE, check_text
+from equidrift.text import MAX_NAME, MAX_VALUE, check_text, counted
 
 S = TypeVar("S", np.float64, np.int64, np.bool_)
 T = TypeVar("T")
@@ -140,7 +140,8 @@ def text_columns(properties: object, n: int) -> dict[str, tuple[str, ...]]:
     for name, texts in properties.items():
         if isinstance(texts, str) or len(texts) != n:
             raise InputError(
-                f"properties[{name!r}] must hold {n} texts, one per sample, not {texts!r:.40}"
+                f"properties[{name!r}] must hold {counted(n, 'text')}, one per sample, "
+                f"not {texts!r:.40}"
             )
         what = f"properties[{check_text(name, 'a name in properties', MAX_NAME)!r}]"
         columns[name] = tuple(check_text(str(text), what, MAX_VALUE, lines=True) for text in texts)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Frozen, Molecule
 from equidrift.registry import host_function
+from equidrift.text import counted
 
 if TYPE_CHECKING:
     import openmm
@@ -117,7 +118,10 @@ class MMFFParameters(Frozen):
         check_variant(self.variant)
         for name, column in self.named(("types", "charges_e")).items():
             if len(column) != self.n_atoms:
-                raise InputError(f"{name} has {len(column)} entries for {self.n_atoms} atoms")
+                raise InputError(
+                    f"{name} has {counted(len(column), 'entry')} for "
+                    f"{counted(self.n_atoms, 'atom')}"
+                )
         for name, (width, columns) in _TABLES.items():
             index = self.named([name])[name]
             if index.ndim != 2 or index.shape[1] != width:
@@ -126,7 +130,9 @@ class MMFFParameters(Frozen):
                 raise InputError(f"{name} names an atom outside 0 to {self.n_atoms - 1}")
             for label, column in self.named(columns).items():
                 if len(column) != len(index):
-                    raise InputError(f"{label} has {len(column)} rows, but {name} has {len(index)}")
+                    raise InputError(
+                        f"{label} has {counted(len(column), 'row')}, but {name} has {len(index)}"
+                    )
         for value in vars(self).values():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)

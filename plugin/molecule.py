@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, InputTypeError
 from equidrift.frozen import Frozen, frozen_array, texts_by_name
 from equidrift.shown import Tabled
-from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text
+from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text, counted
 
 _TABLE = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga "
@@ -141,7 +141,8 @@ class Molecule(Tabled, Frozen):
         ):
             if index.size and (index.min() < 0 or index.max() >= n):
                 raise InputError(
-                    f"{label} names atom {int(index.max())}, but the molecule has {n} atoms "
+                    f"{label} names atom {int(index.max())}, but the molecule has "
+                    f"{counted(n, 'atom')} "
                     f"(0 to {n - 1})"
                 )
 
@@ -186,7 +187,9 @@ class Molecule(Tabled, Frozen):
             if value is None:
                 continue
             if len(value) != n:
-                raise InputError(f"{label} has {len(value)} entries for {n} atoms")
+                raise InputError(
+                    f"{label} has {counted(len(value), 'entry')} for {counted(n, 'atom')}"
+                )
             self._set(label, tuple(value))
             for text in set(value) if label != "residue_ids" else ():
                 check_text(text, label, MAX_LABEL)
@@ -285,7 +288,7 @@ class Molecule(Tabled, Frozen):
 
     def __repr__(self) -> str:
         told = self.name or self.smiles or "?"
-        return f"Molecule({told}, {self.n_atoms} atoms, charge {self.charge:+d})"
+        return f"Molecule({told}, {counted(self.n_atoms, 'atom')}, charge {self.charge:+d})"
 
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:

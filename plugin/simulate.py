@@ -15,6 +15,7 @@ from equidrift.arguments import fields_among
 from equidrift.mmff import mmff_system
 from equidrift.records import Ensemble, Frozen
 from equidrift.registry import host_function
+from equidrift.text import counted
 
 if TYPE_CHECKING:
     import openmm
@@ -50,7 +51,7 @@ class SwarmResult(Frozen):
         return len(self.trajectories)
 
     def __repr__(self) -> str:
-        whole = f"{len(self) - len(self.failures)} of {len(self)} trajectories"
+        whole = f"{len(self) - len(self.failures)} of {counted(len(self), 'trajectory')}"
         return f"SwarmResult({whole}, topology {self.topology})"
 
 

@@ -16,6 +16,7 @@ MAX_VALUE = 1_000_000  # characters of a property's value
 _LINES = "\n\t"  # the control characters that a value of several lines may have
 _SHOWN = 40  # characters of a text in a message
 # SMILES, then ChemAxon's extension |...| (which may hold spaces), then the name
+_CONSONANT_Y = re.compile("(?<=[^aeiou])y$")
 _LINE = re.compile(r"\s*(\S*)(?:\s+(\|[^|]*\|)(?=\s|$))?\s*(.*)", re.DOTALL)
 
 
@@ -88,6 +89,15 @@ def split_smiles(line: str) -> tuple[str, str]:
         return line, ""
     smiles, extension, name = match.groups()
     return (f"{smiles} {extension}" if extension else smiles), name.strip()
+
+
+def counted(number: int, noun: str, one: str = "", more: str = "") -> str:
+    """A number with its noun, in the plural unless it is 1, and the verb of either:
+    "1 entry is", "2 entries are".
+    """
+    if number == 1:
+        return f"{number} {noun} {one}".rstrip()
+    return f"{number} {_CONSONANT_Y.sub('ie', noun)}s {more}".rstrip()
 
 
 def one_line(text: str) -> str:

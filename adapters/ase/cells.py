@@ -17,6 +17,7 @@ from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.cells import CellMoves, CellSettings, carried
+from equidrift.text import counted
 
 # of a calculation; CalculationFailed and SCFError are RuntimeErrors
 FAILURES = (RuntimeError, ArithmeticError, np.linalg.LinAlgError)
@@ -174,7 +175,7 @@ def _parts(molecules: Sequence[ArrayLike], n_atoms: int) -> tuple[np.ndarray, ..
     named = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     if not np.array_equal(named, np.arange(n_atoms)):
         raise InputError(
-            f"molecules must name each of the {n_atoms} atoms once, and they name "
+            f"molecules must name each of the {counted(n_atoms, 'atom')} once, and they name "
             f"{len(named)} of which {len(np.unique(named))} differ"
         )
     return parts

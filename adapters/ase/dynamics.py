@@ -24,6 +24,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
+from equidrift.text import counted
 
 USUAL_FRAMES = 10  # made before the model goes on from them
 HISTORY = 64  # frames kept
@@ -166,8 +167,8 @@ class DiffusionDynamics(MolecularDynamics):
         """A frame by velocity Verlet."""
         if self.atoms.calc is None:
             raise InputError(
-                f"{self.needed} frames are needed before the model {self.settings.model.name!r} "
-                "goes on from them, there are "
+                f"{counted(self.needed, 'frame', 'is', 'are')} needed before the model "
+                f"{self.settings.model.name!r} goes on from them, there are "
                 f"{len(self._past)}, and the atoms have no calculator to make more; give history=, "
                 "or set atoms.calc"
             )

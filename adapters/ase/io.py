@@ -18,6 +18,7 @@ from ase.utils.plugins import ExternalIOFormat
 
 from equidrift.errors import InputError
 from equidrift.outputs import unwritable
+from equidrift.text import counted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -258,7 +259,8 @@ def _check_counts(name: str) -> None:
             if found < wanted:
                 there = max(found - 1, 0)
                 raise InputError(
-                    f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends "
+                    f"cannot read {name!r}: a frame says {counted(int(head), 'atom')}, "
+                    "and the file ends "
                     f"after {there} of them"
                 )
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.adapters.mdanalysis.graph import number_of
 from equidrift.errors import InputError, InputTypeError
 from equidrift.protocols.fields import AtomField
+from equidrift.text import counted
 
 FORMAT = "EQUIDRIFT-FIELD"
 SAMPLES = 39  # drawn for the mean and spread of a frame
@@ -133,7 +134,8 @@ def add_field(
     table = None if known is None else np.asarray(known, np.float64)
     if table is not None and len(table) != len(trajectory):
         raise InputError(
-            f"known holds values of {len(table)} frames, the trajectory has {len(trajectory)}; "
+            f"known holds values of {counted(len(table), 'frame')}, the trajectory has "
+            f"{len(trajectory)}; "
             "NaN stands for unknown ones"
         )
     made = []

@@ -15,6 +15,7 @@ from openmm import app, unit
 from equidrift.adapters.openmm.topology import positions_A_of
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.seeds import check_seed
+from equidrift.text import counted
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
 
 # force tolerances: clashes first, the shape of the minimum last
@@ -74,7 +75,8 @@ def prepare(
     placed = positions_A_of(positions, system.getNumParticles())
     if len(placed) != 1:
         raise InputError(
-            f"positions hold {len(placed)} conformers, and a Context takes one; call prepare "
+            f"positions hold {counted(len(placed), 'conformer')}, and a Context takes "
+            "one; call prepare "
             f"once for each"
         )
     _check_positions(system, placed[0], min_distance_A)

@@ -26,6 +26,7 @@ from equidrift.inputs import from_openmm
 from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
+from equidrift.text import counted
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
 
 VELOCITIES = ("redraw", "proposal")
@@ -189,16 +190,16 @@ class TrajectoryProposer:
         missing = self.needed - len(self._frames)
         if missing > 0:
             raise InputError(
-                f"{self.needed} frames {self.interval_fs:g} fs apart are needed before the "
-                f"model {self.settings.model.name!r} goes on "
+                f"{counted(self.needed, 'frame')} {self.interval_fs:g} fs apart are needed "
+                f"before the model {self.settings.model.name!r} goes on "
                 f"from them, and {len(self._frames)} were collected; run "
                 f"simulation.step({missing * self.every}), or proposer.collect()"
             )
         beyond = int(self.simulation.currentStep) - self._frames[-1][0]
         if beyond:
             raise InputError(
-                f"the Simulation is {beyond} steps beyond the last frame; stop it at a "
-                f"multiple of {self.every} steps, or call "
+                f"the Simulation is {counted(beyond, 'step')} beyond the last frame; stop it at a "
+                f"multiple of {counted(self.every, 'step')}, or call "
                 "proposer.collect()"
             )
         _, time_fs, frames = zip(*self._frames, strict=True)
@@ -240,8 +241,8 @@ class TrajectoryProposer:
             context.setState(before)
             self.rejected.update(reasons)
         raise NoValidSamplesError(
-            f"{len(passed)} of {n} proposals passed the checks in "
-            f"{self.settings.max_attempts} rounds; propose fewer frames, or raise "
+            f"{len(passed)} of {counted(n, 'proposal')} passed the checks in "
+            f"{counted(self.settings.max_attempts, 'round')}; propose fewer frames, or raise "
             "max_rise_eV if model and System are different potentials.",
             reasons,
         )
@@ -366,7 +367,8 @@ def _check_particles(system: openmm.System, molecule: Molecule) -> None:
     n = system.getNumParticles()
     if n != molecule.n_atoms:
         raise InputError(
-            f"the System has {n} particles, but {molecule!r} has {molecule.n_atoms} atoms; "
+            f"the System has {counted(n, 'particle')}, but {molecule!r} has "
+            f"{counted(molecule.n_atoms, 'atom')}; "
             f"simulate the molecule alone, or give its "
             "molecule=: models continue one molecule without solvent"
         )

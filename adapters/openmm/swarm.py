@@ -28,6 +28,7 @@ from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.simulate import SwarmOptions, SwarmResult
+from equidrift.text import counted
 from equidrift.units import NM_PER_A, PS_PER_FS
 
 REPORTERS = {"xtc": app.XTCReporter, "dcd": app.DCDReporter}
@@ -258,7 +259,8 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
     n = molecule.n_atoms
     if system.getNumParticles() != n:
         raise InputError(
-            f"the System has {system.getNumParticles()} particles, but {molecule!r} has {n} "
+            f"the System has {counted(system.getNumParticles(), 'particle')}, but "
+            f"{molecule!r} has {n} "
             f"atoms; pass the System of this molecule, "
             "with no solvent"
         )

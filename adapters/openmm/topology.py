@@ -15,6 +15,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble, Geometries, Molecule
 from equidrift.registry import host_function
 from equidrift.residues import default_names, reordered, residue_keys, residue_order
+from equidrift.text import counted
 from equidrift.units import NM_PER_A
 
 G = TypeVar("G", bound=Geometries)
@@ -166,12 +167,14 @@ def _bond_order(bond: Any) -> float:
 def _formal_charges(atoms: Sequence[Any], given: ArrayLike | None) -> NDArray[np.int64]:
     charges = [atom.formalCharge for atom in atoms] if given is None else np.asarray(given).tolist()
     if len(charges) != len(atoms):
-        raise InputError(f"formal_charges has {len(charges)} entries for {len(atoms)} atoms")
+        raise InputError(
+            f"formal_charges has {counted(len(charges), 'entry')} for {counted(len(atoms), 'atom')}"
+        )
     missing = [atom for atom, charge in zip(atoms, charges, strict=True) if charge is None]
     if missing:
         raise InputError(
-            f"{len(missing)} atoms have no formal charge, the first is {missing[0].name} "
-            f"(atom {missing[0].index}); set atom.formalCharge "
+            f"{counted(len(missing), 'atom', 'has', 'have')} no formal charge, the first is "
+            f"{missing[0].name} (atom {missing[0].index}); set atom.formalCharge "
             "(0 for neutral atoms), or pass formal_charges=[...]"
         )
     return np.array(charges, np.int64)

@@ -18,6 +18,7 @@ from equidrift.checks.core_fit import problems
 from equidrift.checks.geometry import COVALENT_RADII_A, TYPICAL_LENGTHS
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import Molecule
+from equidrift.text import counted
 
 READ = (".sdf", ".mol", ".pdb")
 MAX_MATCHES = 2000
@@ -229,7 +230,7 @@ def _bare(mol: Chem.Mol) -> Chem.Mol:
 def _name(mol: Chem.Mol) -> str:
     heavy = [atom.GetSymbol() for atom in mol.GetAtoms() if atom.GetAtomicNum() != 1]
     title = mol.GetProp("_Name").strip() if mol.HasProp("_Name") else ""
-    return f"{title or 'given'} ({len(heavy)} heavy atoms)"
+    return f"{title or 'given'} ({counted(len(heavy), 'heavy atom')})"
 
 
 def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
@@ -262,7 +263,8 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
     frames = [conformer for conformer in mol.GetConformers() if conformer.Is3D()]
     if len(frames) != 1:
         raise InputError(
-            f"the core has {len(frames)} conformers in 3D, and needs one; for several, call "
+            f"the core has {counted(len(frames), 'conformer')} in 3D, and needs one; "
+            "for several, call "
             f"once for each"
         )
     positions = frames[0].GetPositions()
@@ -291,8 +293,8 @@ def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
         )
     if query.GetNumAtoms() != len(positions_A):
         raise InputError(
-            f"the SMARTS {smarts!r} in fix has {query.GetNumAtoms()} atoms, but "
-            f"{len(positions_A)} rows of coordinates"
+            f"the SMARTS {smarts!r} in fix has {counted(query.GetNumAtoms(), 'atom')}, but "
+            f"{counted(len(positions_A), 'row')} of coordinates"
         )
     return TemplateCore(query, positions_A, smarts=True)
 

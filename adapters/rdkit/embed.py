@@ -14,6 +14,7 @@ from equidrift.api import sample
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.protocols import ConformerModel
 from equidrift.records import Ensemble
+from equidrift.text import counted
 
 
 def embed_molecule_confs(
@@ -73,7 +74,8 @@ def embed_molecule_confs(
     implicit = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
     if implicit:
         raise InputError(
-            f"mol leaves {implicit} hydrogens implicit; make them explicit: mol = Chem.AddHs(mol)"
+            f"mol leaves {counted(implicit, 'hydrogen')} implicit; make them explicit: "
+            "mol = Chem.AddHs(mol)"
         )
     if randomSeed < -1:
         raise InputError(f"randomSeed must be 0 or more, or -1 for a fresh seed, not {randomSeed}")

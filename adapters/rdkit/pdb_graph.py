@@ -20,6 +20,7 @@ from equidrift.errors import MoleculeError
 from equidrift.files.pdb import PdbAtom, PdbFile
 from equidrift.records import SYMBOLS
 from equidrift.residues import WATER, is_standard
+from equidrift.text import counted
 
 Model = Sequence[PdbAtom]
 CAPS = frozenset(("ACE", "NME", "NMA", "NH2", "FOR"))  # neutral ends of peptides
@@ -204,7 +205,9 @@ def _listed(model: Model, file: PdbFile) -> dict[tuple[int, int], int]:
 def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
     """By RDKit's templates of residues, and the orders in CONECT records."""
     if len(model) > MAX_ATOMS:
-        raise MoleculeError(f"the PDB file has {len(model)} atoms, more than {MAX_ATOMS}")
+        raise MoleculeError(
+            f"the PDB file has {counted(len(model), 'atom')}, more than {MAX_ATOMS}"
+        )
     with rdBase.BlockLogs():
         mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False)
     if mol is None or mol.GetNumAtoms() != len(model):

@@ -11,7 +11,7 @@ from rdkit import Chem, rdBase
 
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Molecule
-from equidrift.text import decoded, one_line, tidy
+from equidrift.text import counted, decoded, one_line, tidy
 
 DELIMITERS = (",", ";", "\t")
 SMILES, NAME = "smiles", "name"  # columns, in any case; the others are properties
@@ -75,7 +75,7 @@ def _entry(header: list[str], row: list[str], line: int) -> tuple[str, Callable[
     }
     problem = ""
     if len(row) > len(header):
-        problem = f"line {line} has {len(row)} cells and the first line {len(header)}"
+        problem = f"line {line} has {counted(len(row), 'cell')} and the first line {len(header)}"
     elif not cells.get(SMILES):
         problem = f"line {line} has no SMILES"
     return title or cells.get(SMILES, ""), partial(_molecule, cells, title, properties, problem)

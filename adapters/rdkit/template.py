@@ -19,6 +19,7 @@ from equidrift.adapters.rdkit.molecule import from_smiles
 from equidrift.bond_orders import Skeleton
 from equidrift.errors import MoleculeError
 from equidrift.records import SYMBOLS, Molecule
+from equidrift.text import counted
 
 MCS_TIMEOUT_S = 2  # to find which atoms differ; then the largest part found so far tells
 _SHOWN = 6  # atoms in a message
@@ -269,7 +270,8 @@ def _hydrogens(
     places = np.array(matches)
     best = places[int(np.argmin((mine[places] != theirs).sum(axis=1)))]
     return "; ".join(
-        f"atom {names[seen.atoms[row]]} has {seen.hydrogens[row]} hydrogens in the geometry, "
+        f"atom {names[seen.atoms[row]]} has {counted(seen.hydrogens[row], 'hydrogen')} "
+        "in the geometry, "
         f"{given.hydrogens[k]} in the SMILES"
         for k, row in enumerate(best.tolist())
         if mine[row] != theirs[k]

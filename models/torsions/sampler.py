@@ -19,6 +19,7 @@ from equidrift.montecarlo.adapt import Fit
 from equidrift.montecarlo.densities import GeometryDensity, floor_for
 from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule, Proposal
+from equidrift.text import counted
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
@@ -93,7 +94,7 @@ class DiffusionProposer(TorsionProposer):
         self.frozen = True
         start = "no network" if self.scores.weights is None else f"network {self.scores.weights!r}"
         return (
-            f"torsion proposals fixed: {start}, adapted on {self.scores.frames} frames; "
+            f"torsion proposals fixed: {start}, adapted on {counted(self.scores.frames, 'frame')}; "
             "statistics count from here"
         )
 

@@ -31,6 +31,7 @@ from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.series import Complexes, TrigSeries
 from equidrift.montecarlo.proposals import check_turns
 from equidrift.records import Molecule
+from equidrift.text import counted
 from equidrift.torsions import TorsionTree
 
 NOISE_LEVELS = 12
@@ -134,7 +135,7 @@ class Scores:
         if self._moments is None:
             if len(positions) < _LEAST_FRAMES:
                 raise InputError(
-                    f"{len(positions)} frames are too few to learn from; "
+                    f"{counted(len(positions), 'frame', 'is', 'are')} too few to learn from; "
                     f"give at least {_LEAST_FRAMES}"
                 )
             if self.use_geometry:

@@ -35,6 +35,7 @@ from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import advance
 from equidrift.models.trajectories.windows import CONTEXT, gaps, run_of
 from equidrift.records import Molecule, Trajectory
+from equidrift.text import counted
 
 if TYPE_CHECKING:
     from equidrift.models.trajectories.integrator.run import IntegratorRun
@@ -57,7 +58,8 @@ def conformer_frame(
     """
     if mask.sum() < LEAST_HELD:
         raise InputError(
-            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all "
+            f"no frame is known whole, and at most {counted(int(mask.sum()), 'atom')} "
+            "of one are; give all "
             f"atoms of a frame, or {LEAST_HELD} of one at least"
         )
     held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})

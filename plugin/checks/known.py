@@ -17,6 +17,7 @@ from equidrift.checks.core_fit import problems
 from equidrift.errors import InputError
 from equidrift.geometry import superposed
 from equidrift.records import Molecule
+from equidrift.text import counted
 
 HELD_A = 1e-3  # by how much a held atom may be off
 TOLERANCE_A = 0.1  # by how much a sample may miss a distance bound
@@ -74,7 +75,8 @@ class Known:
             raise InputError("fix names an atom twice; give each atom one position")
         if n and len(self.atoms) == n:
             raise InputError(
-                f"fix holds all {n} atoms of {self.molecule!r}, so nothing is left to sample; "
+                f"fix holds all {counted(n, 'atom')} of {self.molecule!r}, so nothing "
+                "is left to sample; "
                 "leave out what may move"
             )
         wrong = problems(self.molecule, self.atoms, self.positions_A)

@@ -13,6 +13,7 @@ from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.graph import walks
 from equidrift.records import Molecule, Trajectory
+from equidrift.text import counted
 from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 
 # Bond lengths over the sum of covalent radii are near 1 in A.
@@ -83,7 +84,7 @@ def check_finite(trajectory: Trajectory) -> None:
         raise InputError(
             f"positions_A of frame {frame}, atom {atom} "
             f"({trajectory.molecule.symbols[atom]}) are not finite "
-            f"({frames} of {len(trajectory)} frames hold NaN or infinity); cut the "
+            f"(NaN or infinity in {frames} of {counted(len(trajectory), 'frame')}); cut the "
             f"trajectory before that frame, or run "
             "the dynamics again with a shorter time step"
         )
@@ -338,7 +339,7 @@ def check_same_atoms(
             )
         )
         raise MoleculeError(
-            f"{where} has {n_atoms} atoms per frame, but the topology {molecule!r} has "
+            f"{where} has {counted(n_atoms, 'atom')} per frame, but the topology {molecule!r} has "
             f"{molecule.n_atoms}; {hint}"
         )
     if numbers is None:

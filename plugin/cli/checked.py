@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from equidrift.errors import (
+    OTHER_FORMATS,
     EquidriftError,
     InputError,
     InputTypeError,
@@ -17,6 +18,7 @@ from equidrift.errors import (
     WeightsError,
 )
 from equidrift.files.topologies import TOPOLOGIES
+from equidrift.files.unpacked import names_file, plain_suffix
 from equidrift.records import Molecule
 
 M = TypeVar("M")
@@ -95,9 +97,12 @@ def check_topology(top: str | None) -> None:
     if top is None:
         return
     with blamed_on("--top"):
-        if Path(top).suffix.lower() not in TOPOLOGIES and not Path(top).is_file():
+        suffix, there = plain_suffix(top), names_file(top)
+        if suffix in OTHER_FORMATS:
+            raise UnknownNameError("topology suffix", suffix, TOPOLOGIES)
+        if suffix not in TOPOLOGIES and not there:
             Molecule.from_smiles(top)
-        elif not Path(top).is_file():
+        elif not there:
             raise InputError(
                 f"there is no file {top!r}; give a .pdb, .sdf, .mol or .mol2 file, or a SMILES"
             )

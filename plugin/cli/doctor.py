@@ -171,14 +171,14 @@ def _ethanol() -> Any:
 def _devices() -> str:
     import torch
 
-    from equidrift.cli.output import count
+    from equidrift.text import counted
 
     names = (
         [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())]
         if torch.cuda.is_available()
         else []
     )
-    return ", ".join(["cpu", *names]) + f"; torch uses {count(torch.get_num_threads(), 'thread')}"
+    return ", ".join(["cpu", *names]) + f"; torch uses {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _rdkit() -> str:

@@ -27,10 +27,12 @@ from equidrift.files.formats import topology_path
 from equidrift.files.journal import file_sha256
 from equidrift.files.trajectories import load_trajectory
 from equidrift.files.trajectory_stream import TrajectoryStream, sample_paths
+from equidrift.files.unpacked import names_file
 from equidrift.outputs import refuse_inputs
 from equidrift.progress import frame_bar
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
+from equidrift.text import counted
 
 MD_STEPS_PER_S = 18_600.0  # OpenMM's Reference platform, one core, measured for
 MD_ATOMS = 31.0  # atoms in MMFF94; the cost grows with the pairs, the square of the atoms
@@ -136,7 +138,7 @@ def _described(text: str) -> str:
     """What stands for an input in the run's fingerprint: a file by its name and
     content, a SMILES by itself.
     """
-    return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
+    return f"{Path(text).name}:{file_sha256(text)}" if names_file(text) else text
 
 
 def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
@@ -206,8 +208,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     paths = summary["output"]
     where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
-    trajectories = output.count(summary["samples"], "trajectory")
-    frames = f"{trajectories} of {output.count(summary['frames'], 'frame')}"
+    trajectories = counted(summary["samples"], "trajectory")
+    frames = f"{trajectories} of {counted(summary['frames'], 'frame')}"
     lines = [
         f"{frames} by {summary['model']} -> {where}",
         *output.topology_line(summary["topology"]),

@@ -34,6 +34,7 @@ from equidrift.registry import make_molecule_model
 from equidrift.scale.ahead import Ahead
 from equidrift.scale.pool import Call, LocalPool
 from equidrift.scale.shards import Shard
+from equidrift.text import counted
 
 
 def generate(request: Request) -> int:
@@ -196,9 +197,9 @@ class Run:
         more = self.short and self.settings.max_attempts > state["attempts"]
         if self.finished_before and more:
             raise InputError(
-                f"{str(self.request.output)!r} holds the {self.engine.found} molecules that were "
-                f"found in {self.engine.drawn} draws; draw anew with --overwrite, or give another "
-                "name for the output"
+                f"{str(self.request.output)!r} holds the "
+                f"{counted(self.engine.found, 'molecule')} found in {self.engine.drawn} draws; "
+                "draw anew with --overwrite, or give another name for the output"
             )
 
     def expected(self, n: int) -> int:
@@ -230,7 +231,7 @@ class Run:
         """What is said of an interrupted run."""
         done = self.writer.summary.get("molecules", 0)
         if str(self.request.output) == STDOUT:
-            return f"{output.count(done, 'molecule')} written"
+            return f"{counted(done, 'molecule')} written"
         return kept_so_far(done, "molecule")
 
     def _write(self, ensembles: Sequence[Ensemble]) -> None:
@@ -268,7 +269,7 @@ class Run:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    molecules = output.count(summary["molecules"], "molecule")
+    molecules = counted(summary["molecules"], "molecule")
     lines = [
         f"{molecules} by {summary['model']} -> {summary['output']}",
         *output.resumed_lines(summary, "molecule"),

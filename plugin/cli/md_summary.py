@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from equidrift.cli.output import print_table
+from equidrift.text import counted
 
 Result = Mapping[str, Any]
 _TORSION_COLUMNS = ("torsion", "accepted > 60°", "ESS", "R-hat")
@@ -49,7 +50,8 @@ def _adaptations(result: Result) -> list[str]:
     for report in reports:
         if report.get("cycles"):
             size = report["block_size"] or "all"
-            plain = f"{report['proposer']} proposals that move {size} torsions at once"
+            moved = "all torsions" if size == "all" else counted(size, "torsion")
+            plain = f"{report['proposer']} proposals that move {moved} at once"
             moves[report.get("is", plain)] = None
         if "note" in report:
             notes[f"note: {report['note']}"] = None
@@ -57,8 +59,8 @@ def _adaptations(result: Result) -> list[str]:
         return list(notes)
     cycles = sum(report.get("cycles", 0) for report in reports)
     seconds = sum(report["seconds"] for report in reports)
-    adapted = f"adapted for {cycles} cycles in {seconds:.1f} s, then frozen (nothing of that phase "
-    return [f"{adapted}is in the result): {'; '.join(moves)}", *notes]
+    adapted = f"adapted for {counted(cycles, 'cycle')} in {seconds:.1f} s, then frozen"
+    return [f"{adapted} (nothing of that phase is in the result): {'; '.join(moves)}", *notes]
 
 
 def _counts(result: Result) -> list[str]:
@@ -67,7 +69,7 @@ def _counts(result: Result) -> list[str]:
     lines = [f"{speed}; of the whole run: {parts}"]
     if result["proposed"]:
         failed = f", {result['not_finite']} without a finite energy" if result["not_finite"] else ""
-        share = f"{result['accepted']} of {result['proposed']} proposals accepted"
+        share = f"{result['accepted']} of {counted(result['proposed'], 'proposal')} accepted"
         lines.append(f"{share} ({result['acceptance']:.1%}){failed}")
     return lines
 

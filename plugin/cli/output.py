@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import typer
 
 FINISHED_BEFORE = "  this command had finished before, and nothing was done (--overwrite redoes it)"
-PLURALS = {"trajectory": "trajectories"}
 
 
 def print_json(value: Any) -> None:
@@ -44,11 +43,6 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is 1."""
-    return f"{number} {noun if number == 1 else PLURALS.get(noun, f'{noun}s')}"
 
 
 def reasons(counts: Mapping[str, int]) -> str:

@@ -14,6 +14,7 @@ from equidrift.cli import options
 from equidrift.cli.checked import model_files
 from equidrift.cli.request import command_of
 from equidrift.cli.values import model_name, option
+from equidrift.files.unpacked import names_file
 from equidrift.registry import REFINERS
 
 FILE_HELP = (
@@ -41,7 +42,7 @@ class Request(options.SharedRun):
     @property
     def files(self) -> list[Path]:
         """Everything that is read."""
-        topology = [Path(self.top)] if self.top is not None and Path(self.top).is_file() else []
+        topology = [Path(self.top)] if self.top is not None and names_file(self.top) else []
         return [self.file, *topology, *model_files(self.model)]
 
     @property

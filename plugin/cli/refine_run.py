@@ -25,7 +25,7 @@ from equidrift.errors import InputError, MoleculeError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
 from equidrift.files.journal import file_sha256
-from equidrift.files.unpacked import STDIN, unpacked
+from equidrift.files.unpacked import STDIN, names_file, unpacked
 from equidrift.fragments import largest_of
 from equidrift.isolated import tell
 from equidrift.outputs import refuse_inputs
@@ -36,6 +36,7 @@ from equidrift.registry import make_refiner
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard, shards_of
 from equidrift.scale.writers import Gatherer, ShardWriter, open_gathering
+from equidrift.text import counted
 
 MAX_SHOWN = 20  # notes in the summary
 
@@ -160,7 +161,7 @@ def identity_of(request: Request, refiner: Refiner, options: dict[str, Any]) -> 
     top, smiles = request.top, request.smiles
     told = {} if smiles is None else {"smiles": smiles}
     if top is not None:
-        told["top"] = file_sha256(top) if Path(top).is_file() else top
+        told["top"] = file_sha256(top) if names_file(top) else top
     return {
         "file": file_sha256(unpacked(request.file)),
         "suffix": suffix_of(request.output),
@@ -221,7 +222,7 @@ class Run:
         """What is said of an interrupted run."""
         done = _done(self.writer)
         if str(self.request.output) == STDOUT:
-            return f"{output.count(done, 'conformer')} written"
+            return f"{counted(done, 'conformer')} written"
         return kept_so_far(done, "conformer")
 
     def one(
@@ -292,8 +293,8 @@ class Run:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    conformers = output.count(summary["conformers"], "conformer")
-    made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
+    conformers = counted(summary["conformers"], "conformer")
+    made = f"{conformers} of {counted(summary['molecules'], 'molecule')}"
     where = summary["output"] or "nothing written"
     notes, more = summary["notes"], len(summary["notes"]) - MAX_SHOWN
     lines = [

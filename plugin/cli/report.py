@@ -14,6 +14,7 @@ from equidrift.cli.options import READING, SHOWN, Overwrite, SummaryAsJson, Topo
 from equidrift.cli.request import command_of
 from equidrift.cli.values import Kind, checked, flag, integer, number, option
 from equidrift.files.formats import check_page
+from equidrift.text import counted
 
 RESULTS_HELP = (
     "Files that commands have written, or folders of them. Conformers and new molecules: .sdf "
@@ -63,7 +64,7 @@ def command(request: Request) -> int:
     Give the names of the files that other commands have written. Each becomes a section.
     """
     from equidrift.cli.checked import check_topology
-    from equidrift.cli.output import count, print_json
+    from equidrift.cli.output import print_json
     from equidrift.report.write import Options, write_report
 
     check_topology(request.top)
@@ -81,9 +82,8 @@ def command(request: Request) -> int:
         print_json(done)
     else:
         sections = done["sections"]
-        typer.echo(
-            f"{count(len(sections), 'section')} -> {done['output']} ({done['bytes'] / 1e6:.1f} MB)"
-        )
+        size = f"{done['bytes'] / 1e6:.1f} MB"
+        typer.echo(f"{counted(len(sections), 'section')} -> {done['output']} ({size})")
         for section in sections:
             typer.echo(f"  {section['kind']}: {section['title']}")
     if request.open_:

@@ -27,6 +27,7 @@ from equidrift.progress import Report, conformer_bar
 from equidrift.records import Ensemble, Molecule
 from equidrift.scale.writers import Gatherer, ShardWriter
 from equidrift.stereo import isomers_of
+from equidrift.text import counted
 
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
@@ -81,7 +82,7 @@ class Run:
         """Bring to disk what is done; what is said of it."""
         writer.flush()
         if str(self.request.output) == STDOUT:
-            return f"{output.count(self.counts['conformers'], 'conformer')} written"
+            return f"{counted(self.counts['conformers'], 'conformer')} written"
         return kept_so_far(self.kept + writer.waiting, "conformer")
 
     def stream(self, writer: Writer, callback: Callable[[dict[str, Any]], None] | None) -> None:
@@ -145,7 +146,7 @@ class Run:
             if self.request.largest_fragment:
                 whole, molecule = molecule, largest_fragment(molecule)
                 if molecule is not whole:
-                    taken = molecule.smiles or f"{molecule.n_atoms} atoms"
+                    taken = molecule.smiles or f"{counted(molecule.n_atoms, 'atom')}"
                     note = f"the largest fragment was taken: {taken}"
             try:
                 isomers = isomers_of(molecule, self.request.stereo)
@@ -249,8 +250,8 @@ def price_text(summary: Mapping[str, Any]) -> str:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    conformers = output.count(summary["conformers"], "conformer")
-    made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
+    conformers = counted(summary["conformers"], "conformer")
+    made = f"{conformers} of {counted(summary['molecules'], 'molecule')}"
     repeats = f"; {summary['repeats']} repeat another one" if summary["repeats"] else ""
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
     preset = summary["preset"]

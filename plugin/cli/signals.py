@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from equidrift.cli.output import count
+from equidrift.text import counted
 
 ENDING = ("SIGTERM", "SIGHUP")  # Ctrl-C is SIGINT, which Python turns into KeyboardInterrupt itself
 
@@ -58,7 +58,7 @@ def kept_so_far(number: int, noun: str) -> str:
             f"nothing is kept, since the first {noun} was not complete; "
             "give the same command again to start anew"
         )
-    return kept(count(number, noun))
+    return kept(counted(number, noun))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.stereo import CONTINUED, stereo_notes, with_stereo_in_space
+from equidrift.text import counted
 
 BROKEN = ("redraw", "report")
 CHUNK = 100  # frames of a forecast drawn, checked and written at a time
@@ -223,9 +224,10 @@ class FrameJob(ABC):
                     tuple(broken),
                 )
         raise NoValidSamplesError(
-            f"{len(pending)} of {count} samples have broken frames after frame {frame} in each "
-            f"of {self.settings.max_attempts} draws by {self.settings.model.name!r}; ask "
-            "for fewer frames, raise max_attempts, or keep such frames by broken='report'.",
+            f"{len(pending)} of {counted(count, 'sample', 'has', 'have')} broken frames "
+            f"after frame {frame} in each of {self.settings.max_attempts} draws by "
+            f"{self.settings.model.name!r}; ask for fewer frames, raise max_attempts, or "
+            "keep such frames by broken='report'.",
             sorted_sum(rejected[k] for k in pending.tolist()),
         )
 

@@ -14,6 +14,7 @@ from equidrift.engine.frames import FrameJob, TrajectorySettings, check_of
 from equidrift.errors import InputError
 from equidrift.records import Chunk, Trajectory
 from equidrift.seeds import sample_seeds
+from equidrift.text import counted
 
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
 
@@ -118,8 +119,8 @@ def windows(
     gap = int(np.diff(np.flatnonzero(known), prepend=-1, append=n).max()) - 1
     if size < n and gap + overlap + 1 > size:
         raise InputError(
-            f"{gap} frames are missing in a row, and the model sees {size} at a time; give "
-            "frames in between, or another model"
+            f"{counted(gap, 'frame', 'is', 'are')} missing in a row, and the model sees {size} "
+            "at a time; give frames in between, or another model"
         )
     begin = filled = 0
     while filled < n:

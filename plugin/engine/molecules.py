@@ -33,6 +33,7 @@ from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, resolve
 from equidrift.seeds import sample_seeds
+from equidrift.text import counted
 
 CRASHED = "ended its process"
 LEAST_DRAWS = 200  # before a run is given up
@@ -156,7 +157,7 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     except (RuntimeError, ValueError) as error:
         raise told_error(error, f"the model {settings.model.name!r} failed") from error
     if len(made) != len(seeds):
-        told = f"made {len(made)} of {len(seeds)} samples"
+        told = f"made {len(made)} of {counted(len(seeds), 'sample')}"
         raise ModelError(f"the model {settings.model.name!r} {told}")
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
@@ -191,7 +192,8 @@ def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesEr
             "max_attempts (--max-attempts)"
         )
     return NoValidSamplesError(
-        f"only {run.found} of {n} molecules are valid and unique after {run.drawn} draws; {hint}.",
+        f"only {run.found} of {counted(n, 'molecule', 'is', 'are')} valid and unique after "
+        f"{counted(run.drawn, 'draw')}; {hint}.",
         run.rejected,
     )
 

@@ -21,6 +21,7 @@ from equidrift.registry import (
     relaxation_kind,
     resolve,
 )
+from equidrift.text import counted
 
 
 def make_relax(name: str | None, solvent: str | None = None) -> Relax | None:
@@ -218,7 +219,9 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     pruned = ensemble[np.flatnonzero(keep)]
     notes = list(ensemble.provenance.get("notes", ()))
     if len(pruned) < n:
-        notes.append(f"{len(pruned)} of {n} conformers differ by {threshold:g} A or more")
+        notes.append(
+            f"{len(pruned)} of {counted(n, 'conformer')} differ by {threshold:g} A or more"
+        )
     return pruned.replace(
         provenance={
             **ensemble.provenance,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from equidrift.engine.tasks import Task
 from equidrift.records import Molecule
 from equidrift.registry import host_function
+from equidrift.text import counted
 
 REPEAT = "repeat"  # the reason that counts a draw too close to another conformer
 VAIN_ROUNDS = 2  # rounds of replacements without a new conformer after which a search ends
@@ -87,6 +88,8 @@ def missing(task: Task, threshold_A: float | None) -> list[str]:
     if threshold_A is None or not task.settled or found == wanted:
         return []
     return [
-        f"{found} of {wanted} conformers that differ by {threshold_A:g} A or more were found in "
-        f"{task.drawn} draws, {wanted - found} are missing: the molecule may have no more"
+        f"{found} of {counted(wanted, 'conformer')} that differ by {threshold_A:g} A or "
+        "more were found in "
+        f"{counted(task.drawn, 'draw')}, {wanted - found} are missing: the molecule may "
+        "have no more"
     ]

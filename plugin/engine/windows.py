@@ -17,6 +17,7 @@ from equidrift.engine.repeats import draw_repeats_again, end_search
 from equidrift.engine.tasks import Block, Job, Task, batches, blocks_safely, judge
 from equidrift.errors import NoValidSamplesError, error_again
 from equidrift.protocols import CandidConformerModel
+from equidrift.text import counted
 
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
 RELAX_S = 4.0  # seconds of relaxation after which what is done is kept
@@ -207,8 +208,9 @@ def _share_time(batch: Sequence[Job], seconds: float) -> None:
 
 
 def _found(task: Task) -> str:
-    count = f"{int(task.valid.sum())} of {len(task.valid)}"
-    return f"{count} conformers of {task.molecule!r} are valid"
+    asked, verb = len(task.valid), "is" if len(task.valid) == 1 else "are"
+    found = f"{int(task.valid.sum())} of {counted(asked, 'conformer')}"
+    return f"{found} of {task.molecule!r} {verb} valid"
 
 
 def _out_of_time(task: Task, limit_s: float) -> NoValidSamplesError:
@@ -231,5 +233,5 @@ def _no_valid(task: Task) -> NoValidSamplesError:
             "the molecule may be too strained to exist; check the SMILES, or try another model "
             "(see equidrift.list_models())"
         )
-    found = f"{_found(task)} after {task.drawn} draws"
+    found = f"{_found(task)} after {counted(task.drawn, 'draw')}"
     return NoValidSamplesError(f"only {found}; {hint}.", task.reasons)

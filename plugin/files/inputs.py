@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from equidrift.errors import EquidriftError, InputError, MoleculeError
+from equidrift.errors import OTHER_FORMATS, EquidriftError, InputError, MoleculeError
 from equidrift.files.journal import file_sha256
-from equidrift.files.unpacked import STDIN, plain_suffix, unpacked
+from equidrift.files.unpacked import STDIN, names_file, plain_suffix, unpacked
 from equidrift.inputs import check_charge
 from equidrift.records import Molecule
 from equidrift.registry import host_function
@@ -45,7 +45,8 @@ class Entry:
 
 def is_file(text: str) -> bool:
     """Whether an INPUT names a file: it is "-", has a suffix of one, or exists."""
-    return text == STDIN or plain_suffix(text) in READ or Path(text).is_file()
+    named = text == STDIN or plain_suffix(text) in (*READ, *OTHER_FORMATS)
+    return named or names_file(text)
 
 
 def read_inputs(

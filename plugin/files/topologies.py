@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.errors import InputError, UnknownNameError
+from equidrift.errors import OTHER_FORMATS, InputError, UnknownNameError
 from equidrift.files.formats import topology_path
+from equidrift.files.unpacked import names_file, plain_suffix
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 
@@ -33,7 +34,8 @@ def load_topology(
     from equidrift.inputs import as_molecule
 
     if isinstance(what, os.PathLike) or (
-        isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())
+        isinstance(what, str)
+        and (plain_suffix(what) in (*TOPOLOGIES, *OTHER_FORMATS) or names_file(what))
     ):
         return _topology_file(Path(what), charge, smiles)
     molecule: Molecule = as_molecule(what, smiles=smiles)
@@ -41,7 +43,7 @@ def load_topology(
 
 
 def _topology_file(path: Path, charge: int | None, smiles: str | None) -> Molecule:
-    suffix = Path(str(path).removesuffix(".gz")).suffix.lower()
+    suffix = plain_suffix(path)
     if suffix not in TOPOLOGIES:
         raise UnknownNameError("topology suffix", suffix or str(path), TOPOLOGIES)
     records = list(host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles))

@@ -44,6 +44,14 @@ def unpacked(path: str | os.PathLike[str]) -> Path:
     return _decompressed(os.path.realpath(file), stat.st_size, stat.st_mtime_ns)
 
 
+def names_file(text: str) -> bool:
+    """Whether a text is the name of a file that is there; a long SMILES is none."""
+    try:
+        return Path(text).is_file()
+    except OSError:  # longer than names may be
+        return False
+
+
 def plain_suffix(path: str | os.PathLike[str]) -> str:
     """The suffix, lower case, of what is in a file: .sdf for x.sdf and x.sdf.gz."""
     file = Path(path)

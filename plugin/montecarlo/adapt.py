@@ -29,6 +29,7 @@ from equidrift.montecarlo.turns import TurnTerms
 from equidrift.protocols import Proposer
 from equidrift.records import Frozen, Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
+from equidrift.text import counted
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
@@ -120,9 +121,9 @@ def described(proposer: Any) -> str:
     if getattr(proposer, "kind", "") == "local":
         return "a diffusion on the torus, noised to a level and back"
     if width > _LARGEST_TABLE:
-        return f"a diffusion on the torus of {width} torsions at once"
+        return f"a diffusion on the torus of {counted(width, 'torsion')} at once"
     given = f" of {m}, given the others" if width < m else ", no network read"
-    return f"a Fourier table of {width} torsion{'s'[: width - 1]}{given}"
+    return f"a Fourier table of {counted(width, 'torsion')}{given}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,8 +264,8 @@ def _factory(kind: str, tree: TorsionTree, cycles: int) -> Factory:
         raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
     if kind != "uniform" and cycles < LEAST_CYCLES:
         raise InputError(
-            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a "
-            f"proposer; give it more time"
+            f"the adaptive phase has {counted(cycles, 'cycle')}, and {LEAST_CYCLES} are "
+            "needed to fit a proposer; give it more time"
         )
     if kind == "histogram":
         Histogram.check(len(tree.atoms))
@@ -313,8 +314,8 @@ def _heat_bath(
         )
     elif turns.unread:
         report["note"] = (
-            f"{turns.unread} dihedrals change with more than one bond: no turn reads them, "
-            f"the acceptance does"
+            f"{counted(turns.unread, 'dihedral', 'changes', 'change')} with more than one bond: "
+            "no turn reads that, the acceptance does"
         )
     return Adapted(proposer, report)
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError
 from equidrift.montecarlo.convergence import LARGEST_R_HAT, chain_slices, torsion_r_hat
+from equidrift.text import counted
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV
 
 BINS = 72
@@ -238,7 +239,9 @@ def torsion_basins(
     """
     phi = _frames(torsions_rad)
     if len(labels) != phi.shape[1]:
-        raise InputError(f"labels has {len(labels)} entries for {phi.shape[1]} torsions")
+        raise InputError(
+            f"labels has {counted(len(labels), 'entry')} for {counted(phi.shape[1], 'torsion')}"
+        )
     result = []
     for column, label in zip(phi.T, labels, strict=True):
         state = assign(column, basin_edges(column))

@@ -49,6 +49,7 @@ from equidrift.montecarlo.turns import (
 )
 from equidrift.protocols import CautiousProposer, Proposer, SurroundedProposer
 from equidrift.records import Proposal
+from equidrift.text import counted
 from equidrift.torsions import TorsionTree
 
 POINTS = 12
@@ -161,7 +162,8 @@ class HeatBathProposer(CautiousProposer, SurroundedProposer):
         check_turns(tree)
         if terms.n_atoms != tree.n_atoms:
             raise InputError(
-                f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; "
+                f"the terms are for {counted(terms.n_atoms, 'atom')}, the torsions for "
+                f"{tree.n_atoms}; "
                 f"make both of one molecule"
             )
         if points < 2 or (turns is not None and turns < 1):

@@ -26,6 +26,7 @@ from equidrift.protocols import (
     as_proposer,
 )
 from equidrift.records import Proposal
+from equidrift.text import counted
 
 TURNED_RAD = math.pi / 3  # a torsion that turns further has left its well
 
@@ -160,7 +161,8 @@ def check_proposer(proposer: object, n_atoms: int | None = None) -> Proposer:
     tree = found.tree
     if n_atoms is not None and tree is not None and tree.n_atoms != n_atoms:
         raise InputError(
-            f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; "
+            f"proposer {name} is for {counted(tree.n_atoms, 'atom')}, but there are "
+            f"{n_atoms} here; "
             f"make it of the same molecule, or pass atoms=[...]"
         )
     return found

@@ -12,11 +12,13 @@ from pathlib import Path
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.formats import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
+from equidrift.files.unpacked import names_file
 from equidrift.montecarlo.adapt import LEAST_CYCLES
 from equidrift.montecarlo.tables import table_paths
 from equidrift.montecarlo.target import ChainSettings
 from equidrift.outputs import claim, topology_beside
 from equidrift.registry import host_function
+from equidrift.text import counted
 
 TRAJECTORIES = (".xtc", ".dcd")
 # the adaptive phase, unless it is given: long enough for a fit, and a small share of the whole
@@ -96,7 +98,7 @@ class Plan:
     @cached_property
     def identity(self) -> str:
         """A hash of everything that decides the result but its length."""
-        is_file = Path(self.what).is_file()
+        is_file = names_file(self.what)
         described = f"{Path(self.what).name}:{file_sha256(self.what)}" if is_file else self.what
         parts = dataclasses.asdict(self.settings)
         for field in dataclasses.fields(ChainSettings):
@@ -146,7 +148,8 @@ class Plan:
         if settings.adapt_ps is None:
             way += f", or --time {need_ps / ADAPT_SHARE:g}ps"
         raise InputError(
-            f"the adaptive phase of {self.adapt_ps:g} ps has {self.adapt_cycles} cycles of "
+            f"the adaptive phase of {self.adapt_ps:g} ps has "
+            f"{counted(self.adapt_cycles, 'cycle')} of "
             f"{settings.cycle_ps:g} ps, and {LEAST_CYCLES} are needed to fit a proposer: {way}, or "
             "fewer --md-steps, or --proposals uniform or none"
         )

@@ -28,6 +28,7 @@ from equidrift.montecarlo.densities import (
 from equidrift.protocols import BatchedProposer, IndependentProposer, Proposer, as_proposer
 from equidrift.records import Proposal
 from equidrift.registry import STORED_PROPOSERS, resolve
+from equidrift.text import counted
 from equidrift.torsions import TorsionTree
 
 
@@ -102,7 +103,7 @@ class TorsionProposer(DrawnAnew):
         check_turns(tree)
         if density.n_torsions != tree.n_torsions:
             raise InputError(
-                f"the density has {density.n_torsions} torsions, the molecule "
+                f"the density has {counted(density.n_torsions, 'torsion')}, the molecule "
                 f"{tree.n_torsions}; fit it on this molecule's torsions"
             )
         if block_size is not None and block_size < 1:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.engine.conformers import sample_molecule
-from equidrift.errors import InputError, UnknownNameError
+from equidrift.errors import OTHER_FORMATS, InputError, MoleculeError, UnknownNameError
+from equidrift.files.unpacked import names_file, plain_suffix, unpacked
 from equidrift.fragments import fragments, largest_atoms, largest_fragment, part_of
 from equidrift.montecarlo.turns import MOST_ATOMS
 from equidrift.records import Molecule
@@ -182,7 +183,10 @@ def make_target(what: str, settings: ChainSettings) -> Target:
 
 def _with_force_field(what: str, settings: ChainSettings) -> Target:
     """A .pdb in OpenMM force field files."""
-    if Path(what).suffix.lower() != ".pdb":
+    suffix = plain_suffix(what)
+    if suffix in OTHER_FORMATS:
+        raise UnknownNameError("suffix", suffix, STRUCTURES)
+    if suffix != ".pdb":
         raise InputError(
             f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, "
             f"or give a PDB file"
@@ -193,7 +197,7 @@ def _with_force_field(what: str, settings: ChainSettings) -> Target:
             "of their own; leave one of them out"
         )
     topology, system, x, molecule = host_function("openmm", "read_pdb")(
-        what, settings.forcefield, settings.constraints, settings.largest_fragment
+        unpacked(what), settings.forcefield, settings.constraints, settings.largest_fragment
     )
     return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
 
@@ -203,7 +207,7 @@ def _read(what: str, settings: ChainSettings) -> tuple[Molecule, NDArray[np.floa
     stereo that is not told.
     """
     molecule, x = None, None
-    if Path(what).suffix.lower() in STRUCTURES or is_file(what):
+    if plain_suffix(what) in (*STRUCTURES, *OTHER_FORMATS) or names_file(what):
         molecule, x = _from_file(what, settings)
     elif settings.smiles is not None:
         raise InputError(
@@ -220,22 +224,15 @@ def _read(what: str, settings: ChainSettings) -> tuple[Molecule, NDArray[np.floa
     return molecule, x, stereo_notes(molecule, SIMULATED)
 
 
-def is_file(what: str) -> bool:
-    """Whether an input is a file's name; a long SMILES is none."""
-    try:
-        return Path(what).is_file()
-    except OSError:
-        return False
-
-
 def _from_file(what: str, settings: ChainSettings) -> tuple[Molecule, NDArray[np.float64] | None]:
     """The one molecule of a file, and its geometry if it has one."""
     read = host_function("rdkit", "read_molecules")
     records = list(read(what, charge=settings.charge, smiles=settings.smiles))
-    if len(records) != 1 or records[0].molecule is None:
+    if len(records) != 1:
         raise InputError(
-            f"{what!r} holds {len(records)} entries, and one molecule is wanted: "
-            f"{records[0].error or 'split the file'}"
+            f"{what!r} holds {len(records)} entries, and one molecule is wanted; split the file"
         )
+    if records[0].molecule is None:
+        raise MoleculeError(f"cannot read {what!r}: {records[0].error}")
     positions_A = records[0].positions_A
     return records[0].molecule, None if positions_A is None else positions_A[0]

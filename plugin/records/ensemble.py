@@ -15,6 +15,7 @@ from equidrift.errors import InputError
 from equidrift.frozen import Pick, frozen_array, text_columns
 from equidrift.records.geometries import Geometries
 from equidrift.shown import Plotted
+from equidrift.text import counted
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Ensemble(Plotted, Geometries):
 
     def __repr__(self) -> str:
         model = self.provenance.get("model", "?")
-        return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {model})"
+        return f"Ensemble({self.molecule!r}, {counted(len(self), 'conformer')}, model {model})"
 
     def boltzmann_weights(self, temperature_K: float = 298.15) -> NDArray[np.float64]:
         """Weights of the conformers by their energies.

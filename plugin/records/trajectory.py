@@ -15,6 +15,7 @@ from equidrift.frozen import Pick, frozen_array
 from equidrift.records.ensemble import Ensemble
 from equidrift.records.geometries import Geometries
 from equidrift.shown import Viewed
+from equidrift.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,9 @@ class Trajectory(Viewed, Geometries):
     def __repr__(self) -> str:
         span = f"{self.time_fs[0]:g} to {self.time_fs[-1]:g} fs" if len(self) else "empty"
         model = self.provenance.get("model", "?")
-        return f"Trajectory({self.molecule!r}, {len(self)} frames, {span}, model {model})"
+        return (
+            f"Trajectory({self.molecule!r}, {counted(len(self), 'frame')}, {span}, model {model})"
+        )
 
     @property
     def boxes_A(self) -> NDArray[np.float64] | None:

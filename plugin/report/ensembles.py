@@ -17,6 +17,7 @@ from equidrift.report import analysis, known, plots, targets
 from equidrift.report.cards import MAX_FRAMES, card
 from equidrift.report.parts import Card, Figure, Section, Table, packed
 from equidrift.report.sources import rows_of
+from equidrift.text import counted
 from equidrift.units import KCAL_MOL_PER_EV
 
 MAX_MATRIX = 40  # conformers of an RMSD matrix, the lowest ones
@@ -142,7 +143,7 @@ def ensemble_card(ensemble: Ensemble, *, detailed: bool) -> Card:
     relative = relative_energies(ensemble)
     order = np.arange(len(ensemble)) if relative is None else np.argsort(relative, kind="stable")
     kept = order[:MAX_FRAMES]
-    lines = [f"{len(ensemble)} conformers" if len(ensemble) > 1 else "1 conformer"]
+    lines = [counted(len(ensemble), "conformer")]
     if len(ensemble) > MAX_FRAMES:
         lines.append(f"the first {MAX_FRAMES} are in this page")
     if relative is not None and len(ensemble) > 1:
@@ -263,15 +264,16 @@ def _warnings(library: Library) -> list[str]:
         held = [m for (name, *_), found in library.kinds.items() if name == model for m in found]
         lines += known.outside(held, known.cards_of(model, weights))
     if library.invalid:
-        lines.append(f"{library.invalid} conformers fail the checks of geometry.")
+        failing = counted(library.invalid, "conformer", "fails", "fail")
+        lines.append(f"{failing} the checks of geometry.")
     return lines
 
 
 def _notes(library: Library) -> list[str]:
     if 1 < library.details < library.molecules:
+        first = counted(library.details, "molecule", "has", "have")
         return [
-            f"The first {library.details} molecules have figures of energies, RMSD and torsions "
-            "(--details N changes that)."
+            f"The first {first} figures of energies, RMSD and torsions (--details N changes that)."
         ]
     return []
 
@@ -294,7 +296,9 @@ def _overview(library: Library, *, made_new: bool) -> list[Figure]:
         plots.histogram(values[np.isfinite(values)], name, training, ax)
         if name.partition("/")[0] in aims:
             ax.axvline(aims[name.partition("/")[0]], color="#b3261e", linestyle="--")
-        figures.append(Figure(plots.svg_of(figure), f"{name} of {len(values)} molecules"))
+        figures.append(
+            Figure(plots.svg_of(figure), f"{name} of {counted(len(values), 'molecule')}")
+        )
     return figures + targets.pareto_figures(library.scores, aims)
 
 

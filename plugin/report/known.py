@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from equidrift.records import SYMBOLS, Molecule
+from equidrift.text import counted
 
 SHORT_HASH = 8  # characters: a run may have told the beginning of a hash
 # models made of several: where their network is called something else
@@ -56,7 +57,7 @@ def outside(molecules: Iterable[Molecule], cards: Iterable[Mapping[str, Any]]) -
         allowed = {SYMBOLS[z] if isinstance(z, int) else z for z in stored}
         missing = {name: n for name, n in sorted(elements.items()) if name not in allowed}
         if missing and allowed:  # a card that names none takes all
-            told = ", ".join(f"{name} ({n} molecules)" for name, n in missing.items())
+            told = ", ".join(f"{name} ({counted(n, 'molecule')})" for name, n in missing.items())
             lines.append(
                 f"Outside the training set of {card['name']} ({', '.join(sorted(allowed))}): "
                 f"{told}. Look at these results twice."

@@ -20,6 +20,7 @@ from equidrift.report import analysis, plots
 from equidrift.report.cards import evenly
 from equidrift.report.ensembles import energies_figure, relative_energies
 from equidrift.report.page import cell_text
+from equidrift.text import counted
 from equidrift.units import PS_PER_FS
 
 MAX_ROWS = 10  # conformers or frames in a table
@@ -185,7 +186,7 @@ def plot_rmsd(ensemble: Ensemble) -> Any:
     """
     if not 2 <= len(ensemble) <= MAX_RMSD:
         raise InputError(
-            f"plot_rmsd takes 2 to {MAX_RMSD} conformers, not {len(ensemble)}; "
+            f"plot_rmsd takes 2 to {counted(MAX_RMSD, 'conformer')}, not {len(ensemble)}; "
             f"pick some of them: ensemble[:{MAX_RMSD}].plot_rmsd()"
         )
     ordered = ensemble[_order(ensemble)]

@@ -16,6 +16,7 @@ from html import escape
 from importlib.resources import files
 
 from equidrift.report.parts import CARDS_A_PAGE, Figure, Section, Table
+from equidrift.text import counted
 
 _WIDE = ' class="wide"'
 VIEWER = "3Dmol-min.js"
@@ -139,7 +140,7 @@ def _table(table: Table, place: str) -> str:
         for row in table.rows[: table.shown]
     )
     left = len(table.rows) - table.shown
-    more = f"<p>and {left} more rows in the CSV file</p>" if left > 0 else ""
+    more = f"<p>and {counted(left, 'more row')} in the CSV file</p>" if left > 0 else ""
     data = base64.b64encode(csv_text(table).encode("utf-8")).decode("ascii")
     file = "".join(c if c.isalnum() else "-" for c in table.name.lower()) + ".csv"
     return (

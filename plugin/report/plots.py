@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.text import counted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
@@ -69,7 +71,7 @@ def energy_ladder(relative_kcal_mol: Floats, ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_xlim(0, 1)
     ax.set_ylabel("energy over the lowest, kcal/mol")
-    ax.set_title(f"{len(ordered)} conformers", fontsize=10)
+    ax.set_title(f"{counted(len(ordered), 'conformer')}", fontsize=10)
 
 
 def rmsd_map(rmsd_A: Floats, ax: Axes) -> None:

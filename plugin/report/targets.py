@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from equidrift.report import plots
 from equidrift.report.parts import Figure, Table
 from equidrift.report.sources import rows_of
+from equidrift.text import counted
 
 Floats = NDArray[np.float64]
 COLUMNS = ("property", "target", "judge", "molecules", "mean")
@@ -65,5 +66,6 @@ def pareto_figures(
     ax.legend(fontsize=7)
     ax.set_xlabel(f"off the target of {wanted[0]}", parse_math=False)
     ax.set_ylabel(f"off the target of {wanted[1]}", parse_math=False)
-    told = f"Distance from two targets; {int(front.sum())} molecules are on the Pareto front"
+    best = counted(int(front.sum()), "molecule", "is", "are")
+    told = f"Distance from two targets; {best} on the Pareto front"
     return [Figure(plots.svg_of(figure), told)]

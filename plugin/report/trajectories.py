@@ -14,6 +14,7 @@ from equidrift.registry import host_function
 from equidrift.report import analysis, known, plots
 from equidrift.report.cards import card, evenly
 from equidrift.report.parts import Card, Figure, Section, Table, packed
+from equidrift.text import counted
 from equidrift.units import KCAL_MOL_PER_EV, PS_PER_FS
 
 Floats = NDArray[np.float64]
@@ -87,7 +88,7 @@ def player(trajectory: Trajectory) -> Card:
     """The card whose frames are played, at most `MAX_FRAMES` of them."""
     picked = evenly(len(trajectory))
     shown = trajectory[picked]
-    lines = [f"{len(trajectory)} frames"]
+    lines = [f"{counted(len(trajectory), 'frame')}"]
     if len(picked) < len(trajectory):
         lines.append(f"{len(picked)} of them, evenly spread, are in this page")
     labels = [

@@ -194,7 +194,7 @@ def test_topologies_on_the_command_line(cli: Cli) -> None:
         (("--frames", 5, "--broken", "keep"), "unknown way with broken frames 'keep'"),
         (
             ("--frames", 5, "--set", "share=1.0", "--max-attempts", 2),
-            "1 of 1 samples have broken frames",
+            "1 of 1 sample has broken frames",
         ),
         (("--frames", 5, "--set", "nonsense=1"), "the model 'walker' has no option 'nonsense'"),
         (("--interpolate",), "none is missing between them"),
@@ -212,7 +212,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     defaults += () if "--top" in arguments else ("--top", TOP)
     code, out, err = cli(ASPIRIN, *defaults, *arguments)
     assert err.count("\n") == 1 and err.startswith("equidrift: ") and message in err and out == ""
-    assert code == (1 if "samples have broken" in message else 2)
+    assert code == (1 if "broken frames" in message else 2)
     assert not [path for path in Path().iterdir() if path.suffix in (".xtc", ".pdb")]
 
 

@@ -32,7 +32,7 @@ WATER: dict[str, Any] = {
         ({"bond_orders": [1]}, r"bond_orders has shape \(1,\), expected \(2\)"),
         ({"formal_charges": [0]}, r"formal_charges has shape"),
         ({"numbers": [8, 1, 999]}, "numbers must be atomic numbers 1 to"),
-        ({"atom_names": ("O",)}, "atom_names has 1 entries for 3 atoms"),
+        ({"atom_names": ("O",)}, "atom_names has 1 entry for 3 atoms"),
         ({"numbers": [8.5, 1, 1]}, "numbers must be whole numbers"),
         ({"numbers": ["O", "H", "H"]}, "numbers must be whole numbers"),
         ({"formal_charges": [10**30, 0, 0]}, "formal_charges must be whole numbers"),

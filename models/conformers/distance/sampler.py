@@ -51,6 +51,7 @@ from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback, ConformerModel
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
+from equidrift.text import counted
 
 TASK = "distance"  # of the card
 PAIRS_PER_BATCH = 20_000  # pairs of atoms x samples: keeps the pair tensors in a core's cache
@@ -305,7 +306,8 @@ class SE3Distance(ConformerModel):
         limit = int(self.card.get("max_atoms", 200))
         if molecule.n_atoms > limit:
             raise MoleculeError(
-                f"molecule has {molecule.n_atoms} atoms, {self.name} takes {limit} at most; "
+                f"molecule has {counted(molecule.n_atoms, 'atom')}, {self.name} takes "
+                f"{limit} at most; "
                 "use model='etkdg-mmff'"
             )
 

@@ -13,6 +13,7 @@ from equidrift.errors import InputError
 from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
 from equidrift.models.molecules.joint.data import tokens_of
 from equidrift.records import SYMBOLS, Molecule
+from equidrift.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def _check(molecule: Molecule, x: NDArray[np.float64], alphabet: Alphabet) -> No
     most = alphabet.most_heavy
     if heavy >= most:
         raise InputError(
-            f"the model cannot hold the fragment: it has {heavy} heavy atoms "
+            f"the model cannot hold the fragment: it has {counted(heavy, 'heavy atom')} "
             f"and the model makes molecules of {most} at most, "
             f"so that nothing could grow; give a fragment of {most - 1} or fewer"
         )

@@ -22,6 +22,7 @@ from equidrift.models.trajectories.windows import CONTEXT, gaps, run_of
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import host_function
 from equidrift.seeds import sample_rng
+from equidrift.text import counted
 
 if TYPE_CHECKING:
     import openmm
@@ -134,8 +135,9 @@ class DynamicsModel(TaskModel):
         if self.system is not None:
             if self.system.getNumParticles() != molecule.n_atoms:
                 raise InputError(
-                    f"the System has {self.system.getNumParticles()} particles, and {molecule!r} "
-                    f"has {molecule.n_atoms} atoms; give the System of this molecule"
+                    "the System has "
+                    f"{counted(self.system.getNumParticles(), 'particle')}, and {molecule!r} "
+                    f"has {counted(molecule.n_atoms, 'atom')}; give the System of this molecule"
                 )
             return self.system
         if molecule not in self._systems:

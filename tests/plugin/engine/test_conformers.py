@@ -346,7 +346,7 @@ class Never(Shaker):
 @pytest.mark.parametrize(("n", "most"), [(1, 20), (20, 100), (150, 300), (1000, 512)])
 def test_model_that_never_succeeds_is_asked_a_bounded_number_of_times(n: int, most: int) -> None:
     model = Never(candid=False)
-    with pytest.raises(NoValidSamplesError, match=f"0 of {min(n, 512)} conformers"):
+    with pytest.raises(NoValidSamplesError, match=f"0 of {min(n, 512)} conformer"):
         sample_molecule(ETHANOL, n, model=model)
     assert model.asked <= most
 

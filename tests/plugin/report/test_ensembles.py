@@ -158,7 +158,7 @@ def test_elements_and_charges_outside_the_training_set_are_shown_in_a_band(
     methanol.replace(provenance={"model": "default"}).save(tmp_path / "a.npz")
     write_report([tmp_path / "a.npz"], tmp_path / "r.html")
     bands = re.findall(r'class="band" role="alert">([^<]*)<', (tmp_path / "r.html").read_text())
-    assert any("Si (1 molecules)" in band for band in bands)
+    assert any("Si (1 molecule)" in band for band in bands)
     assert any("charge" in band for band in bands)
 
 

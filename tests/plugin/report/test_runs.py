@@ -150,5 +150,5 @@ def test_targets_of_a_run_have_a_table_and_a_pareto_front() -> None:
     assert [row[0] for row in table.rows] == ["gap_eV", "mu_D"]
     scores = {"gap_eV": [1.0, 2.0], "mu_D": [3.0, 4.0]}
     (figure,) = targets.pareto_figures(scores, targets.targets_of({"targets": rows}))
-    assert "1 molecules are on the Pareto front" in figure.caption
+    assert "1 molecule is on the Pareto front" in figure.caption
     assert targets.pareto_figures(scores, {"gap_eV": 1.0}) == []

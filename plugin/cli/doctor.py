@@ -171,8 +171,6 @@ def _ethanol() -> Any:
 def _devices() -> str:
     import torch
 
-    from equidrift.text import counted
-
     names = (
         [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())]
         if torch.cuda.is_available()
@@ -182,7 +180,7 @@ def _devices() -> str:
 
 
 def _rdkit() -> str:
-    return f"{len(_ethanol())} conformers of {ETHANOL}"
+    return f"{counted(len(_ethanol()), 'conformer')} of {ETHANOL}"
 
 
 def _openmm() -> str:
@@ -249,7 +247,7 @@ def _ase() -> str:
 
 def _mdanalysis() -> str:
     universe = _ethanol().to_mdanalysis()
-    return f"{universe.atoms.n_atoms} atoms, {universe.trajectory.n_frames} frames"
+    return f"{counted(universe.atoms.n_atoms, 'atom')}, {counted(universe.trajectory.n_frames, 'frame')}"
 
 
 def _openmmtools() -> str:
@@ -261,7 +259,7 @@ def _default_model() -> str:
     from equidrift.api import sample
 
     ensemble = sample(ETHANOL, 2)
-    return f"{len(ensemble)} conformers of {ETHANOL} by {ensemble.provenance['model']}"
+    return f"{counted(len(ensemble), 'conformer')} of {ETHANOL} by {ensemble.provenance['model']}"
 
 
 def weights_found() -> Iterator[Finding]:

@@ -18,6 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.text import counted
+
 REQUIRED = (
     "numpy",
     "torch",
@@ -247,7 +249,8 @@ def _ase() -> str:
 
 def _mdanalysis() -> str:
     universe = _ethanol().to_mdanalysis()
-    return f"{counted(universe.atoms.n_atoms, 'atom')}, {counted(universe.trajectory.n_frames, 'frame')}"
+    atoms, frames = universe.atoms.n_atoms, universe.trajectory.n_frames
+    return f"{counted(atoms, 'atom')}, {counted(frames, 'frame')}"
 
 
 def _openmmtools() -> str:

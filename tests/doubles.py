@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.adapters.rdkit.etkdg import ETKDG
+from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows
 from equidrift.models.trajectories.baselines import LastFrame
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
@@ -261,3 +262,9 @@ class Fatal(Shaker):
         if any(molecule.numbers.tolist().count(7) == 2 for molecule, _ in jobs):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().sample_many(jobs, steps=steps, callback=callback)
+
+
+def pieces_of(molecules: Iterable[Any], n: int, settings: ConformerSettings) -> list[Piece]:
+    """The pieces of every window."""
+    windows = generate_windows(molecules, n, settings=settings)
+    return [piece for window in windows for piece in window]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import openmm
-from numpy.typing import NDArray
 from openmm import app, unit
 
 from equidrift.adapters.openmm.templates import MMFFTemplateGenerator
@@ -17,7 +16,7 @@ _FILES = ("amber14-all.xml", "amber14/tip3p.xml")
 
 
 def in_water(
-    what: Molecule | app.Topology, positions_A: NDArray, waters: int
+    what: Molecule | app.Topology, positions_A: Floats, waters: int
 ) -> tuple[app.Topology, openmm.System, Floats]:
     """Topology, System and positions_A (n, 3) of a molecule in a cube of TIP3P water.
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
+from equidrift.models.shared.backbones.votes import matrices
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.montecarlo.proposals import DrawnAnew
@@ -228,8 +228,8 @@ def load_boltzmann(weights: str | Path = "ala2", *, device: Device = None) -> Bo
 
 def _rotation(quaternion: Floats) -> Floats:
     """(3, 3) of four normal numbers, the scalar first: uniform on SO(3)."""
-    w, *xyz = quaternion.tolist()
-    return np.asarray(Rotation.from_quat([*xyz, w]).as_matrix(), np.float64)
+    unit = torch.from_numpy(quaternion / np.linalg.norm(quaternion))
+    return np.asarray(matrices(unit).numpy(), np.float64)
 
 
 class BoltzmannProposer(DrawnAnew):

@@ -16,6 +16,7 @@ import os
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from equidrift.bench.machine import Progress, System, data_folder, references, s
 from equidrift.bench.rows import Row, medians, published, row, share_errors, table
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.engine.chain import ENERGY_STEPS
-from equidrift.engine.conformers import generate_many, make_settings
+from equidrift.engine.conformers import generate_windows, make_settings
 from equidrift.records import Molecule
 from equidrift.registry import make_model, make_refiner
 from equidrift.seeds import sample_seeds
@@ -161,7 +162,8 @@ def sampled(
     # the engine draws one n for all it is given
     for n in sorted({2 * len(known) for _, known in systems}):
         chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
-        for piece in generate_many([systems[k][0] for k in chosen], n, settings=settings):
+        windows = generate_windows([systems[k][0] for k in chosen], n, settings=settings)
+        for piece in chain.from_iterable(windows):
             if piece.ensemble is None:
                 continue
             k = chosen[piece.index]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,6 @@ __all__ = [
     "Piece",
     "check_molecule",
     "generate_chunks",
-    "generate_many",
     "generate_windows",
     "make_settings",
     "provenance",
@@ -196,22 +196,26 @@ def generate_chunks(
     check_count("n", n)
     made = make_settings(model, **options) if settings is None else settings
     window = None if made.distinct_A is None else max(n, made.window)
-    for piece in generate_many([molecule], n, settings=made, start=(0, start), window=window):
+    windows = generate_windows([molecule], n, settings=made, start=(0, start), window=window)
+    for piece in chain.from_iterable(windows):
         if piece.error is not None:
             raise piece.error
         if piece.ensemble is not None:
             yield piece.ensemble
 
 
-def generate_many(
+def generate_windows(
     molecules: Iterable[Molecule | EquidriftError],
     n: int,
     *,
     settings: ConformerSettings,
     start: tuple[int, int] = (0, 0),
     window: int | None = None,
-) -> Iterator[Piece]:
-    """Valid conformers, n of each molecule, batches mixing molecules of similar size.
+    keep: Keep | None = None,
+    kept: Mapping[str, NDArray[Any]] | None = None,
+) -> Iterator[list[Piece]]:
+    """Valid conformers, n of each molecule, batches mixing molecules of similar size;
+    after each list of pieces a run can be broken off and continued.
 
     Parameters
     ----------
@@ -226,34 +230,16 @@ def generate_many(
         begin with the first of them not done.
     window : int, optional
         Samples held at a time, None for `ConformerSettings.window`.
+    keep : callable, optional
+        Called within a window with arrays that hold what is done of it.
+    kept : mapping, optional
+        The arrays that `keep` was given last, of the window that begins at `start`.
 
     Yields
     ------
-    Piece
-        In the order of the molecules. A molecule that fails yields its error and costs
-        only itself.
-    """
-    for pieces in generate_windows(molecules, n, settings=settings, start=start, window=window):
-        yield from pieces
-
-
-def generate_windows(
-    molecules: Iterable[Molecule | EquidriftError],
-    n: int,
-    *,
-    settings: ConformerSettings,
-    start: tuple[int, int] = (0, 0),
-    window: int | None = None,
-    keep: Keep | None = None,
-    kept: Mapping[str, NDArray[Any]] | None = None,
-) -> Iterator[list[Piece]]:
-    """`generate_many` by windows: after each list of pieces a run can be broken off and
-    continued.
-
-    Parameters are `generate_many`'s, and
-
-    keep : called within a window with arrays that hold what is done of it.
-    kept : the arrays that `keep` was given last, of the window that begins at `start`.
+    list of Piece
+        Of one window, in the order of the molecules. A molecule that fails yields its
+        error and costs only itself.
     """
     check_count("n", n)
     size = settings.in_blocks(window or settings.window)

@@ -69,7 +69,7 @@ class CellSettings:
     Parameters
     ----------
     temperature_K : float
-        Of the distribution.
+        Of the distribution, above 0 and finite.
     pressure_bar : float
         Outer pressure, 0 or more.
     strain : str, optional

@@ -24,7 +24,7 @@ class Chain:
     Parameters
     ----------
     plan : Plan
-        What was run.
+        What was run, for how long, and where it was written.
     potential, platform : str
         The force field in words, and OpenMM's platform.
     labels : tuple of str

@@ -16,7 +16,7 @@ class FileRecord(Protocol):
     Attributes
     ----------
     index : int
-        Its place in the file, from 0.
+        Its place among the entries of the file, from 0.
     title : str
         Its name in the file, else its SMILES.
     molecule : Molecule or None

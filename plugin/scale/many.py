@@ -9,12 +9,13 @@ import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from equidrift.arguments import check_count
 from equidrift.engine.conformer_options import ConformerOptions
-from equidrift.engine.conformers import ConformerSettings, Piece, generate_many
+from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows
 from equidrift.engine.run import MAX_ATTEMPTS, check_counts
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
@@ -147,7 +148,8 @@ def _sampled(
     window = max(n, settings.window)  # each molecule is whole in one
     with conformer_bar(None, shown=progress) as callback:
         shown = replace(settings, callback=callback)
-        for piece in generate_many(source, n, settings=shown, window=window):
+        windows = generate_windows(source, n, settings=shown, window=window)
+        for piece in chain.from_iterable(windows):
             yield _result(piece, options, names.pop(piece.index))
 
 
@@ -199,10 +201,10 @@ def sample_shard(
     """In a worker: (index, ensemble, error) of each molecule of a shard."""
     settings = replace(_prepared(pickle.dumps(options)), callback=tell)
     window = max(n, settings.window)
-    pieces = generate_many(
+    windows = generate_windows(
         shard.with_errors(), n, settings=settings, start=shard.start, window=window
     )
-    made = (_result(piece, options, "") for piece in pieces)
+    made = (_result(piece, options, "") for piece in chain.from_iterable(windows))
     return [(one.index, one.ensemble, one.error) for one in made]
 
 

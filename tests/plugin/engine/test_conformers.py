@@ -18,7 +18,6 @@ from equidrift.engine import run as engine_run
 from equidrift.engine import tasks, windows
 from equidrift.engine.conformers import (
     generate_chunks,
-    generate_many,
     generate_windows,
     make_settings,
     sample_molecule,
@@ -35,7 +34,7 @@ from equidrift.errors import (
 from equidrift.joining import joined
 from equidrift.records import Molecule
 from equidrift.seeds import RETRY_STRIDE, sample_seeds
-from tests.doubles import Shaker
+from tests.doubles import Shaker, pieces_of
 
 ETHANOL = Molecule.from_smiles("CCO")
 OTHERS = [
@@ -113,13 +112,13 @@ def test_windows_are_whole_blocks() -> None:
     model.block = 4  # type: ignore[attr-defined]
     made = make_settings(model, batch_size=5, window_samples=10)
     assert made.window == 12 and made.batch_size == 8
-    pieces = list(generate_many(OTHERS, 30, settings=made))
+    pieces = pieces_of(OTHERS, 30, settings=made)
     assert all(piece.start % 4 == 0 for piece in pieces)
 
 
 def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
     model = Shaker(broken=0.2)
-    pieces = list(generate_many(OTHERS, 7, settings=make_settings(model)))
+    pieces = pieces_of(OTHERS, 7, settings=make_settings(model))
     assert [piece.index for piece in pieces] == list(range(len(OTHERS)))
     for piece, molecule in zip(pieces, OTHERS, strict=True):
         assert piece.ensemble is not None and piece.last
@@ -225,7 +224,7 @@ def test_a_failing_molecule_costs_only_itself() -> None:
             return super().sample_many(jobs, **options)
 
     source = [*OTHERS, Molecule.from_smiles("CC.C"), MoleculeError("unreadable"), OTHERS[0]]
-    pieces = list(generate_many(source, 3, settings=make_settings(Moody())))
+    pieces = pieces_of(source, 3, settings=make_settings(Moody()))
     assert [piece.error is None for piece in pieces] == [
         True,
         True,
@@ -370,7 +369,7 @@ def test_a_molecule_that_never_embeds_costs_the_others_nothing() -> None:
             return molecule == OTHERS[1]
 
     model = Choosy(candid=True)
-    pieces = list(generate_many(OTHERS, 20, settings=make_settings(model, batch_size=4)))
+    pieces = pieces_of(OTHERS, 20, settings=make_settings(model, batch_size=4))
     assert [piece.error is None for piece in pieces] == [k != 1 for k in range(len(OTHERS))]
     assert model.asked <= 4
 

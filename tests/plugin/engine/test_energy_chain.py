@@ -15,14 +15,14 @@ from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import ENERGY_ATOMS, Chain
 from equidrift.engine.chains import default
-from equidrift.engine.conformers import generate_many, make_settings
+from equidrift.engine.conformers import make_settings
 from equidrift.engine.tasks import BATCH_ATOMS
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 from equidrift.seeds import sample_seeds
 from equidrift.units import KCAL_MOL_PER_EV
-from tests.doubles import Shaker
+from tests.doubles import Shaker, pieces_of
 
 LARGE = "CCOC(=O)CCc1ccc(OCCO)cc1"  # 35 atoms
 
@@ -133,7 +133,7 @@ def test_a_call_stays_short_when_a_conformer_takes_many_candidates() -> None:
             calls.append(sum(m.n_atoms * len(seeds) * model.cost(m) for m, seeds in jobs))
             return super().sample_many(jobs)
 
-    pieces = list(generate_many(molecules, 100, settings=make_settings(Short())))
+    pieces = pieces_of(molecules, 100, settings=make_settings(Short()))
     assert all(piece.ensemble is not None and piece.error is None for piece in pieces)
     assert model.cost(molecules[0]) > model.effort > 1 == model.cost(molecules[1])
     assert len(calls) > 2 and max(calls) <= BATCH_ATOMS

@@ -395,6 +395,13 @@ def poses(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, measured_on(result)])
 
 
+def distance_maps(result: Mapping[str, Any]) -> str:
+    """All molecules, small and large ones."""
+    metrics = [("AMR-R", 3), ("AMR-P", 3), ("COV-R@0.5", 0), ("valid", 0)]
+    metrics += [("AMR-R-small", 3), ("AMR-R-large", 3)]
+    return "\n\n".join([with_errors(result, metrics), measured_on(result)])
+
+
 def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
@@ -406,6 +413,7 @@ def backbones(result: Mapping[str, Any]) -> str:
 
 TABLES = {
     "conformers": conformers,
+    "distance-maps": distance_maps,
     "poses": poses,
     "trajectories": trajectories,
     "sampling": sampling,

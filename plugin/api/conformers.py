@@ -70,7 +70,7 @@ def sample(  # noqa: PLR0913 - public
         Of the model's solver, None for its own default.
     effort : int, optional
         Candidates for each conformer that is chosen by energy, 1 to 20; the time for a
-        conformer grows with it. None for the model's own number (4).
+        conformer grows with it. None for the model's own number (8).
     select : {"auto", "energy", "diverse", "none"}, optional
         Which candidates are taken: the lowest, new ones, or as they come. None leaves
         it to the model, whose "auto" is "energy" from 30 atoms on.

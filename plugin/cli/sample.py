@@ -35,7 +35,7 @@ MODEL_HELP = "A model that `equidrift models` lists, or the path of weights you 
 PRESET_HELP = "Set several options for a purpose, and print which. An option you give wins."
 EFFORT = integer(1, MOST_EFFORT, "1..20")
 EFFORT_HELP = (
-    "Candidates for each conformer that is chosen by energy. The time grows with it. Default: 4."
+    "Candidates for each conformer that is chosen by energy. The time grows with it. Default: 8."
 )
 SELECT = one_of("selection", SELECTIONS)
 SELECT_HELP = (

@@ -51,6 +51,12 @@ class Pool:
     ranks_eV: NDArray[np.float64]
     slot: Indices
 
+    @classmethod
+    def empty(cls, n_atoms: int) -> Pool:
+        """A pool without candidates."""
+        none = np.zeros(0)
+        return cls(np.zeros((0, n_atoms, 3)), none, none, np.zeros(0, np.int64))
+
     def for_slots(self, count: int) -> Pool:
         """The candidates of the first `count` samples, in the order of drawing: the
         samples' own draws before the further ones.

@@ -21,9 +21,9 @@ from equidrift.engine.candidates import (
     Pool,
     blocks_of,
     pick_lowest,
-    seeds_of,
 )
 from equidrift.engine.capabilities import ConditionalConformerModel
+from equidrift.engine.crossing import Wanted, candidates_of, generations
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
 from equidrift.engine.presets import check_choice
 from equidrift.engine.refining import Marked, better_of, knows_elements
@@ -45,7 +45,7 @@ BLOCK = 64
 HELD_STEPS = 4  # calls of the refiner if atoms are held, from raw conformers
 ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
-CANDIDATE_COST = 6  # an embedding, and its relaxation with the energy, in plain draws
+CANDIDATE_COST = 3  # a candidate, and its relaxation with the energy, in plain draws
 
 
 class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
@@ -82,6 +82,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         a conformer grows with it.
     candidates : int
         Draws of a sample at most with the selection "diverse", 1 for no pick.
+    cross : bool
+        Make the further candidates of the selection "energy" by crossing: a relaxed
+        conformer with some torsions of others. False draws each of them from the start.
     mirror : bool
         Offer mirror images of candidates, too, if the molecule has no prescribed
         stereocentres.
@@ -114,8 +117,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         refiner: str | None = "refine",
         energy: str | None = None,
         select: str = "auto",
-        effort: int = 4,
+        effort: int = 8,
         candidates: int = 3,
+        cross: bool = True,
         mirror: bool = True,
         num_threads: int = 0,
         start_options: dict[str, Any] | None = None,
@@ -124,7 +128,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     ):
         _check(relax, select, effort, candidates)
         self.name, self.relax, self.select = name, relax, select
-        self.effort, self.candidates = effort, candidates
+        self.effort, self.candidates, self.cross = effort, candidates, cross
         self.mirror, self.num_threads = mirror, num_threads
         on = {} if device is None else {"device": device}
         own = {"num_threads": num_threads} if start == "etkdg" else on
@@ -272,6 +276,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         out: dict[str, Any] = {"selection": self.selection_of(molecule)}
         if out["selection"] == "energy":
             out["effort"] = self.effort
+            out["candidates"] = "drawn and crossed" if self.cross else "drawn"
         if ways:
             names = [str(way.name) for way in ways]
             hashes = [str(way.weights_sha256) for way in ways]
@@ -337,26 +342,32 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """
         kept = self.kept_pool
         if kept is None or not kept.serves(molecule, first, self.effort):
-            kept = KeptPool(
-                molecule, first, self.effort, count, self._ranked(molecule, first, 0, count)
+            kept = KeptPool(molecule, first, self.effort, 0, Pool.empty(molecule.n_atoms))
+        for birth, begin, stop in generations(kept.count, count):
+            parents = kept.pool.for_slots(birth)
+            raw = candidates_of(
+                molecule,
+                lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
+                Wanted(first, birth, range(begin, stop), self.effort),
+                parents if self.cross else None,
             )
-        elif count > kept.count:
-            more = self._ranked(molecule, first, kept.count, count)
-            kept = dataclasses.replace(kept, count=count, pool=kept.pool.grown(more))
+            more = self._ranked(molecule, *raw)
+            kept = dataclasses.replace(kept, count=stop, pool=kept.pool.grown(more))
         self.kept_pool = kept
         return kept.pool.for_slots(count)
 
-    def _ranked(self, molecule: Molecule, first: int, begin: int, stop: int) -> Pool:
-        """The candidates of samples begin..stop-1 of a block, relaxed and ranked."""
-        seeds, slot = seeds_of(first, begin, stop, self.effort)
-        made, energies = self._relaxed(molecule, np.asarray(self.start.sample(molecule, seeds)))
+    def _ranked(
+        self, molecule: Molecule, raw_A: NDArray[np.float64], slot: NDArray[np.int64]
+    ) -> Pool:
+        """Candidates, relaxed and ranked."""
+        made, energies = self._relaxed(molecule, raw_A)
         ranks = np.full(len(made), np.inf)
         sound = np.flatnonzero(GeometryCheck(molecule)(made) == "")
         ranks[sound] = energies[sound]
         if self.energy is not None and self._energy_answers(molecule):
             # Both err; their mean finds more of the reference conformers than either.
             # Sample by sample, so that it is the same number whatever is drawn beside it.
-            for rows in (sound[slot[sound] == k] for k in range(begin, stop)):
+            for rows in (sound[slot[sound] == k] for k in np.unique(slot)):
                 ranks[rows] += self.energy.energies_eV(molecule, made[rows])
                 ranks[rows] *= 0.5
         ranks[~np.isfinite(ranks)] = np.inf

@@ -115,7 +115,7 @@ def test_a_block_goes_on_where_it_stopped_when_it_is_drawn_in_parts(
     monkeypatch.setattr(model.start, "sample", counted)
     parts = [model.sample(molecule, seeds[part]) for part in np.split(np.arange(9), [2, 6])]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert len(drawn) == len(set(drawn)) == 9 * 3, "no candidate is made twice"
+    assert 9 <= len(drawn) == len(set(drawn)) < 9 * 3, "no candidate is made twice"
 
 
 def test_a_call_stays_short_when_a_conformer_takes_many_candidates() -> None:

@@ -35,7 +35,7 @@ def test_preset_sets_what_it_says_when_nothing_else_is_given(name: str) -> None:
     ("given", "kept"),
     [
         ({"effort": 3}, {"effort": 3, "distinct": True, "window_kcal_mol": 6.0}),
-        ({"window_kcal_mol": 2.0}, {"effort": 8, "window_kcal_mol": 2.0}),
+        ({"window_kcal_mol": 2.0}, {"effort": 16, "window_kcal_mol": 2.0}),
         ({"prune_rms_A": 0.4}, {"distinct": False, "prune_rms_A": 0.4, "sort": "energy"}),
     ],
 )
@@ -110,8 +110,8 @@ def test_summary_tells_the_preset_the_effort_and_the_repeats_when_asked_by_the_c
     out = tmp_path / "out.sdf"
     code, text, _ = call("sample", "c1ccccc1", "-n", 3, "--preset", "fast", "-o", out)
     assert code == 0
-    assert f"  preset fast: {preset_text('fast')}\n" in text and "--effort 2" in text
-    assert "2 repeat another one" in text and "ms each at effort 2" in text
+    assert f"  preset fast: {preset_text('fast')}\n" in text and "--effort 4" in text
+    assert "2 repeat another one" in text and "ms each at effort 4" in text
     more = ("--effort", 3, "--select", "none", "-o", tmp_path / "more.sdf", "--json")
     code, text, _ = call("sample", "c1ccccc1", "-n", 3, "--preset", "fast", *more)
     told = json.loads(text)

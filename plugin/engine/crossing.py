@@ -1,0 +1,220 @@
+"""Candidates made by crossing: a relaxed conformer takes some torsions of other ones.
+
+A crossed candidate costs no embedding, needs fewer steps to its minimum, since its
+bonds, angles and rings are relaxed already, and comes of parents that are low in energy:
+a genetic algorithm over torsions. Only what differs from all conformers before it is
+kept, so that no time is lost on relaxing one minimum twice. numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.engine.candidates import Draw, Pool, Positions, seeds_of
+from equidrift.engine.diversity import Torsions, torsions
+from equidrift.graph import Graph
+from equidrift.records import Molecule
+from equidrift.seeds import sample_rng
+from equidrift.torsions import TorsionTree
+
+FIRST = 2  # samples of a block whose candidates are all embedded
+SPREAD_EV = 0.3  # parents weigh exp(-energy / SPREAD_EV): 7 kcal/mol
+SHARE = 0.4  # of the torsions that come from other parents
+TRIES = 20  # crossings made for each that is wanted
+STRIDE = 1 << 37  # the random streams of crossings have seeds this far on
+NEAREST_A = (2.3, 1.7, 1.4)  # of unbound atoms, by how many of the two are hydrogens
+FAR = 3  # bonds between two atoms, above which they are unbound
+
+
+def generations(begin: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The generations that samples begin..stop-1 of a block belong to.
+
+    Samples 0 and 1 are the first generation, 2 and 3 the next, then 4 to 7, 8 to 15 and
+    so on: each is bred from all before it.
+
+    Yields
+    ------
+    birth, begin, stop : int
+        The first sample of the generation, and those of the samples asked for that lie
+        in it.
+    """
+    birth, end = 0, FIRST
+    while birth < stop:
+        first, last = max(birth, begin), min(end, stop)
+        if first < last:
+            yield birth, first, last
+        birth, end = end, 2 * end
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """For which samples candidates are wanted.
+
+    Parameters
+    ----------
+    first : int
+        The block's first seed.
+    birth : int
+        The first sample of their generation.
+    samples : range
+        Samples of the block, of one generation.
+    effort : int
+        Candidates for each.
+    """
+
+    first: int
+    birth: int
+    samples: range
+    effort: int
+
+
+def candidates_of(
+    molecule: Molecule, draw: Draw, wanted: Wanted, parents: Pool | None
+) -> tuple[Positions, NDArray[np.int64]]:
+    """The candidates of some samples: one draw for each sample, then what crosses the
+    parents, and one further draw if crossing brings fewer than are wanted: what is left of
+    a stiff molecule's conformers is hardly worth more.
+
+    Parameters
+    ----------
+    molecule : Molecule
+        The graph.
+    draw : Draw
+        Makes raw conformers of seeds.
+    wanted : Wanted
+        The samples.
+    parents : Pool or None
+        The candidates of the generations before; None does not cross.
+
+    Returns
+    -------
+    positions_A : (c, n_atoms, 3)
+        The candidates, not relaxed; each sample's own draw first.
+    slot : (c,) int64
+        The sample each is for.
+    """
+    samples, more = wanted.samples, wanted.effort - 1
+    seeds, slot = seeds_of(wanted.first, samples.start, samples.stop, wanted.effort)
+    if parents is None or not len(parents.slot):
+        return draw(seeds), slot
+    # a sample's crossings differ from those of the samples before it in its generation
+    born = range(wanted.birth, samples.stop)
+    crossed, whose = crossing_of(molecule)(parents, wanted.first, born, more)
+    crossed, whose = crossed[whose >= samples.start], whose[whose >= samples.start]
+    got = np.bincount(whose - samples.start, minlength=len(samples))
+    own = np.arange(len(samples))
+    further = len(own) + own[got < more] * more
+    rows = np.concatenate([own, further])
+    return np.concatenate([draw(seeds[rows]), crossed]), np.concatenate([slot[rows], whose])
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """Crosses conformers of one molecule.
+
+    Parameters
+    ----------
+    tree : TorsionTree
+        The bonds that are turned.
+    kinds : Torsions
+        The torsions that tell conformers apart.
+    pairs : (p, 2) array of int
+        Atoms more than three bonds apart.
+    nearest_A : (p,)
+        Distances below which they clash.
+    """
+
+    tree: TorsionTree
+    kinds: Torsions
+    pairs: NDArray[np.int64]
+    nearest_A: NDArray[np.float64]
+
+    def __call__(
+        self, parents: Pool, first: int, samples: range, wanted: int
+    ) -> tuple[Positions, NDArray[np.int64]]:
+        """Crossed candidates, not relaxed yet, for consecutive samples of a generation.
+
+        Parameters
+        ----------
+        parents : Pool
+            The candidates of the generations before.
+        first : int
+            The block's first seed.
+        samples : range
+            Samples of the block, from the generation's first on.
+        wanted : int
+            Candidates for each sample; it gets fewer if too few are new.
+
+        Returns
+        -------
+        positions_A : (c, n_atoms, 3)
+            The candidates.
+        slot : (c,) int64
+            The sample each is for.
+        """
+        made: list[NDArray[np.float64]] = []
+        slot: list[int] = []
+        sound = np.isfinite(parents.ranks_eV)
+        if not (wanted and self.tree.n_torsions and sound.sum() > 1):
+            return np.zeros((0, *parents.positions_A.shape[1:])), np.zeros(0, np.int64)
+        x, energies = parents.positions_A[sound], parents.energies_eV[sound]
+        weights = np.exp(-(energies - energies.min()) / SPREAD_EV)
+        phi, taken = self.tree.torsions(x), self.kinds.angles_deg(x)
+        for k in samples:
+            rng = sample_rng(first + STRIDE + k)
+            crossed = self._crossed(rng, x, phi, weights / weights.sum(), TRIES * wanted)
+            new = 0
+            for one, angles_deg in zip(crossed, self.kinds.angles_deg(crossed), strict=True):
+                if new < wanted and self.kinds.is_new(angles_deg, taken):
+                    made.append(one)
+                    slot.append(k)
+                    taken = np.concatenate([taken, angles_deg[None]])
+                    new += 1
+        return np.array(made).reshape(-1, *x.shape[1:]), np.array(slot, np.int64)
+
+    def _crossed(
+        self,
+        rng: np.random.Generator,
+        x: Positions,
+        phi: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        count: int,
+    ) -> Positions:
+        """Up to `count` crossings without a clash: one parent's coordinates, with some
+        torsions (at least one) each from a parent of its own.
+        """
+        shape = (count, self.tree.n_torsions)
+        body = rng.choice(len(x), count, p=weights)
+        donors = rng.choice(len(x), shape, p=weights)
+        change = rng.random(shape) < SHARE
+        change[np.arange(count), rng.integers(0, shape[1], count)] = True
+        angles = np.where(change, phi[donors, np.arange(shape[1])], phi[body])
+        made = self.tree.set_torsions(x[body], angles)
+        apart = made[:, self.pairs[:, 0]] - made[:, self.pairs[:, 1]]
+        return made[(np.square(apart).sum(-1) > np.square(self.nearest_A)).all(1)]
+
+
+@lru_cache(maxsize=64)
+def crossing_of(molecule: Molecule) -> Crossing:
+    """What crosses conformers of a molecule."""
+    pairs = _far_pairs(molecule)
+    hydrogens = (molecule.numbers[pairs] == 1).sum(1)
+    nearest_A = np.asarray(NEAREST_A, np.float64)[hydrogens]
+    return Crossing(TorsionTree.of(molecule), torsions(molecule), pairs, nearest_A)
+
+
+def _far_pairs(molecule: Molecule) -> NDArray[np.int64]:
+    """Pairs of atoms (p, 2) more than FAR bonds apart."""
+    neighbours = Graph(molecule.n_atoms, molecule.bonds).neighbours
+    near = np.eye(molecule.n_atoms, dtype=bool)
+    bound = near.copy()
+    for a, others in enumerate(neighbours):
+        bound[a, list(others)] = True
+    for _ in range(FAR):
+        near = near @ bound
+    return np.argwhere(np.triu(~near))

@@ -28,6 +28,7 @@ SHARE = 0.4  # of the torsions that come from other parents
 TRIES = 20  # crossings made for each that is wanted
 STRIDE = 1 << 37  # the random streams of crossings have seeds this far on
 NEAREST_A = (2.3, 1.7, 1.4)  # of unbound atoms, by how many of the two are hydrogens
+LARGE_RING = 8  # atoms
 FAR = 3  # bonds between two atoms, above which they are unbound
 
 
@@ -78,7 +79,8 @@ def candidates_of(
 ) -> tuple[Positions, NDArray[np.int64]]:
     """The candidates of some samples: one draw for each sample, then what crosses the
     parents, and one further draw if crossing brings fewer than are wanted: what is left of
-    a stiff molecule's conformers is hardly worth more.
+    a stiff molecule's conformers is hardly worth more. With a large ring, whose shapes
+    only draws bring, there are as many draws as it takes.
 
     Parameters
     ----------
@@ -103,13 +105,15 @@ def candidates_of(
     if parents is None or not len(parents.slot):
         return draw(seeds), slot
     # a sample's crossings differ from those of the samples before it in its generation
-    born = range(wanted.birth, samples.stop)
-    crossed, whose = crossing_of(molecule)(parents, wanted.first, born, more)
+    born, crossing = range(wanted.birth, samples.stop), crossing_of(molecule)
+    share = more // 2 if crossing.large_ring else more
+    crossed, whose = crossing(parents, wanted.first, born, share)
     crossed, whose = crossed[whose >= samples.start], whose[whose >= samples.start]
     got = np.bincount(whose - samples.start, minlength=len(samples))
     own = np.arange(len(samples))
-    further = len(own) + own[got < more] * more
-    rows = np.concatenate([own, further])
+    draws = more - got if crossing.large_ring else np.minimum(more - got, 1)
+    further = [len(own) + k * more + j for k in own.tolist() for j in range(draws[k])]
+    rows = np.concatenate([own, np.array(further, np.int64)])
     return np.concatenate([draw(seeds[rows]), crossed]), np.concatenate([slot[rows], whose])
 
 
@@ -127,12 +131,16 @@ class Crossing:
         Atoms more than three bonds apart.
     nearest_A : (p,)
         Distances below which they clash.
+    large_ring : bool
+        Whether a ring of eight atoms or more turns with none of the bonds of the tree:
+        half of the further candidates are embedded then.
     """
 
     tree: TorsionTree
     kinds: Torsions
     pairs: NDArray[np.int64]
     nearest_A: NDArray[np.float64]
+    large_ring: bool
 
     def __call__(
         self, parents: Pool, first: int, samples: range, wanted: int
@@ -205,7 +213,19 @@ def crossing_of(molecule: Molecule) -> Crossing:
     pairs = _far_pairs(molecule)
     hydrogens = (molecule.numbers[pairs] == 1).sum(1)
     nearest_A = np.asarray(NEAREST_A, np.float64)[hydrogens]
-    return Crossing(TorsionTree.of(molecule), torsions(molecule), pairs, nearest_A)
+    graph, kinds = Graph(molecule.n_atoms, molecule.bonds), torsions(molecule)
+    large_ring = any(_ring(graph, i, j) >= LARGE_RING for _, i, j, _ in kinds.atoms.tolist())
+    return Crossing(TorsionTree.of(molecule), kinds, pairs, nearest_A, large_ring)
+
+
+def _ring(graph: Graph, i: int, j: int) -> int:
+    """Atoms of the smallest ring that a bond lies in, 0 for none."""
+    reached, front, size = {i}, {i}, 1
+    while front and j not in reached:
+        around = {b for a in front for b in graph.neighbours[a] if {a, b} != {i, j}}
+        front, size = around - reached, size + 1
+        reached |= front
+    return size if j in reached else 0
 
 
 def _far_pairs(molecule: Molecule) -> NDArray[np.int64]:

@@ -145,6 +145,14 @@ def test_stiff_molecules_get_one_further_draw_and_no_crossing() -> None:
     assert len(seeds) == len(set(seeds)) == 8 and np.bincount(slot)[4:].tolist() == [2] * 4
 
 
+def test_large_rings_are_drawn_for_half_of_the_candidates() -> None:
+    ring = Molecule.from_smiles("CCC(C)C1CCCCCCCCCCC1")
+    assert crossing_of(ring).large_ring and not crossing_of(CHIRAL).large_ring
+    assert not crossing_of(Molecule.from_smiles("C1CCC2CCCCC2C1")).large_ring
+    seeds, slot = drawn(ring, pool_of(ring))
+    assert np.bincount(slot)[4:].tolist() == [4] * 4 and 12 <= len(set(seeds)) < 16
+
+
 def test_all_candidates_are_drawn_when_crossing_is_off() -> None:
     seeds, slot = drawn(CHIRAL, None)
     assert len(set(seeds)) == 16 and np.bincount(slot)[4:].tolist() == [4] * 4

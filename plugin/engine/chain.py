@@ -346,10 +346,10 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         for birth, begin, stop in generations(kept.count, count):
             parents = kept.pool.for_slots(birth)
             raw = candidates_of(
-                molecule,
-                lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
                 Wanted(first, birth, range(begin, stop), self.effort),
+                molecule,
                 parents if self.cross else None,
+                lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
             )
             more = self._ranked(molecule, *raw)
             kept = dataclasses.replace(kept, count=stop, pool=kept.pool.grown(more))

@@ -75,7 +75,7 @@ class Wanted:
 
 
 def candidates_of(
-    molecule: Molecule, draw: Draw, wanted: Wanted, parents: Pool | None
+    wanted: Wanted, molecule: Molecule, parents: Pool | None, draw: Draw
 ) -> tuple[Positions, NDArray[np.int64]]:
     """The candidates of some samples: one draw for each sample, then what crosses the
     parents, and one further draw if crossing brings fewer than are wanted: what is left of
@@ -84,14 +84,14 @@ def candidates_of(
 
     Parameters
     ----------
-    molecule : Molecule
-        The graph.
-    draw : Draw
-        Makes raw conformers of seeds.
     wanted : Wanted
         The samples.
+    molecule : Molecule
+        The graph.
     parents : Pool or None
         The candidates of the generations before; None does not cross.
+    draw : Draw
+        Makes raw conformers of seeds.
 
     Returns
     -------

@@ -129,7 +129,7 @@ def drawn(molecule: Molecule, parents: Pool | None) -> tuple[list[int], np.ndarr
         seeds.extend(wanted.tolist())
         return np.zeros((len(wanted), molecule.n_atoms, 3))
 
-    _, slot = candidates_of(molecule, draw, Wanted(BLOCK_SEED, 4, range(4, 8), 4), parents)
+    _, slot = candidates_of(Wanted(BLOCK_SEED, 4, range(4, 8), 4), molecule, parents, draw)
     return seeds, slot
 
 

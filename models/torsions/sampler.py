@@ -24,6 +24,8 @@ from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 KINDS = ("independent", "local")
+TOGETHER = 3  # torsions that move at once where no size of the block was asked for
+FEWEST, USUAL, MOST = 3, 4, 6  # torsions of a block that the discretised flow draws at once
 DRAWS_A_BLOCK = (
     2  # proposals of one block before another is drawn: more would turn the same bonds again
 )
@@ -168,6 +170,7 @@ def load_torsion(
     kT_eV: float | None = None,
     kind: str = "independent",
     block_size: int | None = None,
+    most: int = TOGETHER,
     **options: Any,
 ) -> DiffusionProposer:
     """The default torsion proposer.
@@ -184,8 +187,10 @@ def load_torsion(
     positions_A, kT_eV : (k, n, 3) or None, float
         Frames of a short run to adapt to at once, and their temperature.
     kind, block_size : str, int or None
-        See `DiffusionProposer`; None for block_size moves up to three torsions at once,
+        See `DiffusionProposer`; None for block_size moves up to `most` torsions at once,
         and pairs of more.
+    most : int
+        See there.
 
     Raises
     ------
@@ -197,7 +202,7 @@ def load_torsion(
             raise InputError("give a molecule, or a tree of the torsions to move")
         tree = TorsionTree.of(molecule)
     known = molecule is not None and supports(molecule)
-    if block_size is None and tree.n_torsions > 3:
+    if block_size is None and tree.n_torsions > most:
         block_size = 2
     width = min(block_size or tree.n_torsions, tree.n_torsions)  # torsions that move at once
     n_levels = 1 if kind == "independent" and width <= max(TABLE_BINS) else NOISE_LEVELS
@@ -212,9 +217,11 @@ def load_torsion(
     return proposer
 
 
-def from_frames(fit: Fit, *, weights: str | None = "torsions") -> DiffusionProposer:
+def from_frames(
+    fit: Fit, *, weights: str | None = "torsions", kind: str = "independent", most: int = TOGETHER
+) -> DiffusionProposer:
     """What `equidrift.montecarlo.adapt` makes of the frames of a run's adaptive phase:
-    adapted and frozen.
+    adapted and frozen. `kind` and `most` are `load_torsion`'s.
     """
     proposer = load_torsion(
         fit.molecule,
@@ -223,6 +230,40 @@ def from_frames(fit: Fit, *, weights: str | None = "torsions") -> DiffusionPropo
         positions_A=fit.frames_A,
         kT_eV=BOLTZMANN_EV_PER_K * fit.temperature_K,
         block_size=fit.block_size,
+        kind=kind,
+        most=most,
     )
     proposer.freeze()
     return proposer
+
+
+def blocks_from_frames(fit: Fit, *, weights: str | None = "torsions") -> DiffusionProposer:
+    """As `from_frames`, but blocks of 3 to 6 torsions at once, with the exact density of
+    `equidrift.models.torsions.flow.DiscreteFlow`; without a block size four, or all of
+    up to four.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three torsions, or the block is of another size.
+    """
+    m = fit.tree.n_torsions
+    width = min(m, USUAL) if fit.block_size is None else fit.block_size
+    if not FEWEST <= width <= min(m, MOST):
+        raise InputError(
+            f"the diffusion draws blocks of {FEWEST} to {MOST} torsions, and {width} of {m} were "
+            "to be drawn; take 'torsion', which has tables for one and two"
+        )
+    proposer = from_frames(
+        fit.replace(block_size=None if width == m else width), weights=weights, most=MOST
+    )
+    usual = () if m > USUAL else (None,)
+    proposer.block_sizes = usual + tuple(k for k in range(FEWEST, MOST + 1) if k < m)
+    return proposer
+
+
+def local_from_frames(fit: Fit, *, weights: str | None = "torsions") -> DiffusionProposer:
+    """As `from_frames`, but local moves: noise to a level and back, by the score, with the
+    probabilities of both paths.
+    """
+    return from_frames(fit, weights=weights, kind="local")

@@ -101,8 +101,9 @@ CONSTRAINTS_HELP = "Which bonds keep their length: those of hydrogen (HBonds), o
 PLATFORM_HELP = "OpenMM platform. Default: the fastest for the size of the molecule."
 PROPOSAL = Kind("KIND", one_of("kind of proposals", PROPOSALS).parser)
 PROPOSALS_HELP = (
-    "Monte Carlo proposals: torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform or "
-    "none (plain dynamics). `equidrift models` explains each."
+    "Monte Carlo proposals: torsion, heat-bath, diffusion (3 to 6 torsions at once), "
+    "diffusion-local, mixture, histogram (up to 3 torsions), uniform or none (plain dynamics). "
+    "`equidrift models` explains each."
 )
 ADAPT_HELP = (
     "Length of the adaptive phase, which fits the proposals and is not part of the result. "

@@ -102,6 +102,10 @@ MEANINGS = {
     "more",
     "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the "
     "System's own terms; nothing is learned",
+    "diffusion": "a diffusion on the torus of blocks of 3 to 6 torsions, fitted to the adaptive "
+    "phase and drawn with the exact density of its discretised flow",
+    "diffusion-local": "a diffusion on the torus fitted to the adaptive phase, noised to a level "
+    "and back",
     "histogram": "a smoothed histogram of up to three torsions",
     "mixture": "a mixture of wrapped normals over all torsions",
     "uniform": "uniform torsions",

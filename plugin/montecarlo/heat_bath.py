@@ -22,7 +22,7 @@ faults.
 In a solvent the terms hold the pairs of the molecule with all other particles too
 (`equidrift.montecarlo.surroundings`): these stand still while the molecule is turned, so
 U* is still one function of what turns. Turns then cost less than an energy of the whole
-box, and a proposal takes `TURNS_IN_SOLVENT` of them.
+box, and a proposal takes two for each torsion, up to `TURNS_IN_SOLVENT`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ POINTS = 12
 # share of turns about two bonds together: they cost a dozen times as much, and are the
 # only way between some basins
 PAIRS = 0.05
-TURNS_IN_SOLVENT = 8  # of a proposal, which costs an energy of the whole box besides
+# turns of a proposal at most, which costs an energy of the whole box besides
+TURNS_IN_SOLVENT = 8
 # odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
 REVERSIBLE_KT = 1e-4
 MOST_PROBED = 200  # pairs of bonds in that test
@@ -124,8 +125,8 @@ class HeatBathProposer(CautiousProposer, SurroundedProposer):
         The surrogate energy; the closer to the host's, the more is accepted. Dihedrals
         that `one_turn` does not prove are left out.
     turns : int, optional
-        Of one proposal; None takes as many as there are torsions, or
-        `TURNS_IN_SOLVENT` if the terms have surroundings.
+        Of one proposal; None takes as many as there are torsions, or if the terms have
+        surroundings two for each, and up to `TURNS_IN_SOLVENT`.
     points : int
         Equal turns of a circle.
     pairs : float
@@ -180,7 +181,9 @@ class HeatBathProposer(CautiousProposer, SurroundedProposer):
             points,
             float(pairs),
         )
-        usual = tree.n_torsions if terms.surroundings is None else TURNS_IN_SOLVENT
+        usual = tree.n_torsions
+        if terms.surroundings is not None:
+            usual = min(TURNS_IN_SOLVENT, 2 * tree.n_torsions)
         self.turns = usual if turns is None else turns
         self.circles = [Turn(tree, k, self.terms) for k in _turned(tree)]
 

@@ -16,11 +16,18 @@ from equidrift.errors import InputError
 from equidrift.models.torsions.data import FrameSet, TorsionGraph, make_batch
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import score_and_divergence
-from equidrift.models.torsions.sampler import DiffusionProposer, from_frames, load_torsion
+from equidrift.models.torsions.sampler import (
+    DiffusionProposer,
+    blocks_from_frames,
+    from_frames,
+    load_torsion,
+    local_from_frames,
+)
 from equidrift.models.torsions.scores import Scores
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.models.torsions.train import run_training
-from equidrift.montecarlo.adapt import Fit
+from equidrift.montecarlo.adapt import Fit, described
+from equidrift.montecarlo.basins import correlation_time
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.records import Molecule
@@ -302,3 +309,78 @@ def test_proposer_refuses_molecules_trees_and_weights_that_do_not_fit(system, pe
     ):
         with pytest.raises(InputError, match=next(iter(wrong))):
             DiffusionProposer(Scores(tree), **wrong)
+
+
+# Blocks of three to six torsions --------------------------------------------------------
+
+
+def crowded(m: int) -> tuple[TorsionTree, np.ndarray]:
+    """A chain of m torsions, and frames (200, m + 3, 3) whose torsions follow each other."""
+    sites = m + 3
+    bonds = [(k, k + 1) for k in range(sites - 1)]
+    tree = TorsionTree(sites, bonds, bonds[1:-1])
+    zigzag = np.stack([1.25 * np.arange(sites), 0.8 * (np.arange(sites) % 2), np.zeros(sites)], 1)
+    zigzag[:, 2] = 0.3 * (np.arange(sites) % 3)
+    rng = np.random.default_rng(0)
+    first = rng.choice([-1.2, 2.0], (200, 1)) + 0.3 * rng.standard_normal((200, 1))
+    return tree, tree.set_torsions(zigzag, first + 0.3 * rng.standard_normal((200, m)))
+
+
+def chain_molecule(tree: TorsionTree) -> Molecule:
+    """Without bond orders, so that no network is read."""
+    n = tree.n_atoms
+    return Molecule(np.full(n, 6), tree.bonds, np.zeros(n - 1), np.zeros(n, np.int64))
+
+
+@pytest.mark.parametrize(("m", "width"), [(3, 3), (5, 3), (6, 5)])
+def test_a_block_of_the_diffusion_has_the_same_density_from_either_end(m, width):
+    """log q of what was drawn is what the same block is given from there."""
+    tree, frames = crowded(m)
+    proposer = blocks_from_frames(Fit(chain_molecule(tree), tree, frames, block_size=width))
+    x, options, seen = frames[0], {"kT_eV": KT_EV}, 0
+    for seed in range(4):
+        drawn = proposer.propose_independent(x, 1, rng=np.random.default_rng(seed), **options)[0]
+        assert len(drawn.info["torsions"]) == width
+        # the same stream chooses the same block
+        back = proposer.propose_independent(
+            drawn.positions_A, 1, rng=np.random.default_rng(seed), **options
+        )[0]
+        assert back.info["torsions"] == drawn.info["torsions"]
+        assert back.info["log_q_current"] == pytest.approx(drawn.info["log_q"], abs=1e-6)
+        seen += abs(drawn.log_q_ratio) > 0.1
+    assert seen  # the density is not flat
+
+
+@pytest.mark.parametrize("make", [blocks_from_frames, local_from_frames])
+def test_moves_of_the_diffusion_keep_a_density_that_it_does_not_know(make):
+    """Uniform torsions, by proposals fitted to crowded ones: cosines and sines have no
+    mean, nor those of differences.
+    """
+    tree, frames = crowded(3)
+    proposer = make(Fit(chain_molecule(tree), tree, frames))
+    x, u, rng, rows = frames[0], 0.0, np.random.default_rng(3), []
+    statistics = Statistics.of(proposer)
+    for _ in range(250):
+        x, u, _ = metropolis(
+            proposer, x, u, lambda _: 0.0, 8, kT_eV=KT_EV, rng=rng, statistics=statistics
+        )
+        rows.append(tree.torsions(x))
+    assert statistics.acceptance > 0.02
+    phi = np.array(rows)
+    series = np.concatenate([phi, phi[:, :1] - phi[:, 1:]], axis=1)
+    waves = np.concatenate([np.cos(series), np.sin(series)], axis=1)
+    errors = np.sqrt(correlation_time(waves, 0.0, 0.5) * 0.5 / len(waves))
+    assert np.abs(waves.mean(axis=0) / errors).max() < 4.5
+
+
+def test_blocks_that_the_diffusion_cannot_draw_are_refused():
+    for m, width in ((2, None), (5, 2), (5, 6), (8, 7)):
+        tree, frames = crowded(m)
+        with pytest.raises(InputError, match="blocks of 3 to 6 torsions"):
+            blocks_from_frames(Fit(chain_molecule(tree), tree, frames, block_size=width))
+    tree, frames = crowded(8)
+    fit = Fit(chain_molecule(tree), tree, frames)
+    found = blocks_from_frames(fit)
+    assert found.block_size == 4 and found.block_sizes == (3, 4, 5, 6)
+    assert "of 4 torsions at once" in described(found)
+    assert "noised to a level" in described(local_from_frames(fit))

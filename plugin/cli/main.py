@@ -32,12 +32,14 @@ def build() -> Callable[[], None]:
     Each command's module imports what it needs only when the command runs.
     """
     from equidrift.cli import (
+        align,
         bench,
         doctor,
         forecast,
         generate,
         md,
         models,
+        place,
         refine,
         report,
         sample,
@@ -56,6 +58,8 @@ def build() -> Callable[[], None]:
         "forecast": forecast,
         "generate": generate,
         "md": md,
+        "place": place,
+        "align": align,
         "report": report,
         "train": train,
         "bench": bench,

@@ -41,6 +41,8 @@ REFINERS = {
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
     "heat-bath": "equidrift.montecarlo.adapt:heat_bath",
+    "diffusion": "equidrift.models.torsions.sampler:blocks_from_frames",
+    "diffusion-local": "equidrift.models.torsions.sampler:local_from_frames",
     "histogram": "equidrift.montecarlo.adapt:histogram",
     "mixture": "equidrift.montecarlo.adapt:mixture",
     "uniform": "equidrift.montecarlo.adapt:uniform",
@@ -54,6 +56,14 @@ STORED_PROPOSERS = {
     "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
     "rigid": "equidrift.models.rigid.proposer:RigidProposer",
     "rigid-local": "equidrift.models.rigid.proposer:LocalRigidProposer",
+}
+
+# What `equidrift align` and `equidrift place` call
+POSES = {
+    "Interaction": "equidrift.models.rigid.placing:Interaction",
+    "chain": "equidrift.models.rigid.placing:chain",
+    "place": "equidrift.models.rigid.placing:place",
+    "register": "equidrift.models.rigid.registration:register",
 }
 
 # Trained models: task in the card -> "module:factory", whose `weights` is the path
@@ -234,6 +244,7 @@ HOST_FUNCTIONS = {
     },
     "rdkit": {
         "MMFFEnergy": "equidrift.adapters.rdkit.mmff_energy:MMFFEnergy",
+        "mmff_interaction": "equidrift.adapters.rdkit.mmff_interaction:interaction",
         "assign_from_3d": "equidrift.adapters.rdkit.perception:assign_from_3d",
         "canonical_key": "equidrift.adapters.rdkit.depiction:flat_key",
         "complete": "equidrift.adapters.rdkit.perception:complete",

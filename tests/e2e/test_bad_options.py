@@ -117,6 +117,27 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "chains": COUNT,
         },
     ),
+    "align": (
+        ("in.sdf", "in.sdf", "-o", "x.sdf"),
+        {
+            "moved": [("none.sdf", "no file"), ("folder.sdf", "folder")],
+            "fixed": [("none.sdf", "no file"), ("words.sdf", "words.sdf")],
+            "starts": COUNT,
+        },
+    ),
+    "place": (
+        ("CCO", "--pocket", "in.sdf", "-o", "x.sdf"),
+        {
+            "ligand": [("none.sdf", "no file"), ("C(", "cannot read the SMILES")],
+            "pocket": [("none.pdb", "no file"), ("folder.sdf", "folder")],
+            "centre": [("1,2", "three numbers"), ("1,2,x", "three numbers")],
+            "radius": [("0", "Å above 0"), ("nan", "Å above 0")],
+            "starts": COUNT,
+            "conformers": COUNT,
+            "chain": COUNT,
+            "temperature": [("0", "K"), ("nan", "K"), ("warm", "K")],
+        },
+    ),
     "train": (
         ("conformers", "ours.yaml"),
         {

@@ -85,6 +85,17 @@ GIVEN = {
         simulation.context.setPositions(positions[0])
         tree = TorsionTree.of(ensemble.molecule)
         """,
+    "equidrift align": """
+        import numpy as np
+
+        import equidrift
+
+        for name, smiles in (("a", "CCCO"), ("b", "CCCN"), ("crown", "C1COCCOCCOCCO1")):
+            equidrift.sample(smiles, 1, model="etkdg").save(f"{name}.sdf")
+        points = np.random.default_rng(0).standard_normal((20, 3))
+        np.save("cloud.npy", points)
+        np.savetxt("mesh.csv", points[::-1] + 1, delimiter=",")
+        """,
     "equidrift report": """
         import json
         from pathlib import Path
@@ -152,6 +163,7 @@ GIVEN = {
 SHORTER = {
     "range(1000)": "range(3)",
     "--time 200ps": "--time 4ps --adapt 4ps --md-steps 20",
+    "--pocket crown.sdf": "--pocket crown.sdf --starts 2 --conformers 1",
     "-n 100": "-n 2",
     "-n 20": "-n 2",
     "--budget 2m": "--budget 3s",

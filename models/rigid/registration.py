@@ -1,0 +1,219 @@
+"""Registration of two molecules or two sets of points, by the noised density of the
+second.
+
+Noise of width s on the points of B is a density, sum_j exp(-|x - b_j|^2 / 2 s^2), and the
+pose of A is taken back from noise to none along it: from many rotations, uniform at the
+largest s, to the smallest. At each s the overlap
+
+    O(R, t) = sum_ij w_ij exp(-|R a_i + t - b_j|^2 / 2 s^2)
+
+climbs by the step that is best for its quadratic bound from below: the weighted Kabsch
+fit with weights w_ij exp(...), the mean shift of Comaniciu and Meer (IEEE PAMI 2002, 24,
+603) on SE(3). No step lowers the overlap, and none needs a step size. For molecules w
+tells which elements are alike, and O at the last s is the overlap of their volumes in
+Gaussians (Grant and Pickup, J. Phys. Chem. 1995, 99, 3503).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from equidrift.errors import InputError
+from equidrift.geometry import Floats
+from equidrift.models.rigid import rotations
+
+STARTS, LEVELS, STEPS = 64, 12, 3  # rotations, noise levels, steps at each
+MOLECULE_A = 0.7  # the last noise level of atoms: half a bond
+LAST_STEPS = 60  # at the last level, of the best
+KEPT = 8  # starts that the finest levels are for
+UNLIKE = 0.3  # weight of a pair of atoms of different elements
+MOST_POINTS = 250  # of a larger set, so many are enough until the last level
+_FEWEST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """How A lies on B.
+
+    Parameters
+    ----------
+    rotation : (3, 3) array
+        A proper rotation R.
+    shift : (3,) array
+        t, in A or the unit of the points: a becomes R a + t.
+    similarity : float
+        Overlap over that of two identical sets, O_AB / (O_AA + O_BB - O_AB): 1 for two
+        equal sets that lie on each other.
+    distance : float
+        Root mean square distance from each point of A to the nearest one of B.
+    """
+
+    rotation: Floats
+    shift: Floats
+    similarity: float
+    distance: float
+
+    def placed(self, points: ArrayLike) -> Floats:
+        """Points (..., n, 3) of A, moved onto B."""
+        moved: Floats = np.asarray(points, np.float64) @ self.rotation.T + self.shift
+        return moved
+
+
+def register(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    kinds: tuple[ArrayLike, ArrayLike] | None = None,
+    finest: float | None = None,
+    starts: int = STARTS,
+    seed: int = 0,
+) -> Registration:
+    """Rotate and shift the points of A onto those of B; no mirror image is taken.
+
+    Parameters
+    ----------
+    a, b : (n, 3) and (m, 3) array
+        Points, or positions of atoms in A.
+    kinds : pair of (n,) and (m,) array of int, optional
+        Atomic numbers: pairs of different elements count `UNLIKE`.
+    finest : float, optional
+        The last noise level; None takes the usual distance between neighbours in B, or
+        half a bond if there are kinds.
+    starts : int
+        Rotations to begin from.
+    seed : int
+        Of these.
+
+    Raises
+    ------
+    InputError
+        For fewer than three points, or points that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> b = np.array([[0, 0, 0], [1.5, 0, 0], [0, 2.2, 0], [0, 0, 3.1]])
+    >>> a = b @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]).T + 5
+    >>> found = register(a, b)
+    >>> round(found.similarity, 3), bool(np.allclose(found.placed(a), b, atol=1e-3))
+    (1.0, True)
+    """
+    first, second = _points("a", a), _points("b", b)
+    alike = _weights(kinds, len(first), len(second))
+    last = finest or (_spacing(second) if kinds is None else MOLECULE_A)
+    widest = max(2 * last, float(np.sqrt(np.square(second - second.mean(0)).sum(1).mean())))
+    rng = np.random.default_rng(seed)
+    poses = rotations.haar(starts, rng), np.tile(second.mean(0), (starts, 1))
+    centred, centre = first - first.mean(axis=0), first.mean(axis=0)
+    some = [_subset(len(first), rng), _subset(len(second), rng)]
+    coarse = (centred[some[0]], second[some[1]], alike[np.ix_(*some)])
+    levels = np.geomspace(widest, last, LEVELS)
+    for k, level in enumerate(levels):
+        if k == LEVELS // 2:
+            poses = _best(poses, coarse, level, KEPT)
+        poses = _climbed(poses, coarse, level, STEPS)
+    whole = (centred, second, alike)
+    poses = _climbed(_best(poses, coarse, last, 3), whole, last, LAST_STEPS)
+    (turn,), (shift,) = _best(poses, whole, last, 1)
+    return _judged(turn, shift - turn @ centre, first, second, kinds, last)
+
+
+Poses = tuple[Floats, Floats]  # rotations (k, 3, 3) and shifts (k, 3)
+Sets = tuple[Floats, Floats, Floats]  # points (n, 3) and (m, 3), weights (n, m)
+
+
+def _climbed(poses: Poses, sets: Sets, level: float, steps: int) -> Poses:
+    """Poses after steps up the overlap of one noise level."""
+    (turns, shifts), (a, b, _) = poses, sets
+    for _ in range(steps):
+        w = _overlaps((turns, shifts), sets, level)
+        total = np.maximum(w.sum(axis=(1, 2)), np.finfo(float).tiny)[:, None]
+        mean_a = np.einsum("kij,ix->kx", w, a) / total
+        mean_b = np.einsum("kij,jx->kx", w, b) / total
+        both = np.einsum("kij,jx,iy->kxy", w, b, a, optimize=True)
+        u, _, v = np.linalg.svd(both - total[..., None] * mean_b[:, :, None] * mean_a[:, None])
+        u[:, :, -1] *= np.sign(np.linalg.det(u @ v))[:, None]
+        turns = u @ v
+        shifts = mean_b - np.einsum("kxy,ky->kx", turns, mean_a)
+    return turns, shifts
+
+
+def _overlaps(poses: Poses, sets: Sets, level: float) -> Floats:
+    """(k, n, m) terms of the overlap."""
+    (turns, shifts), (a, b, alike) = poses, sets
+    moved = np.einsum("kxy,iy->kix", turns, a) + shifts[:, None]
+    d2 = (
+        np.square(moved).sum(-1)[:, :, None]
+        + np.square(b).sum(-1)
+        - 2 * np.einsum("kix,jx->kij", moved, b)
+    )
+    out: Floats = alike * np.exp(-np.maximum(d2, 0) / (2 * level**2))
+    return out
+
+
+def _best(poses: Poses, sets: Sets, level: float, n: int) -> Poses:
+    """The n poses of the largest overlap, best first."""
+    order = np.argsort(-_overlaps(poses, sets, level).sum(axis=(1, 2)), kind="stable")[:n]
+    return poses[0][order], poses[1][order]
+
+
+def _judged(
+    turn: Floats,
+    shift: Floats,
+    a: Floats,
+    b: Floats,
+    kinds: tuple[ArrayLike, ArrayLike] | None,
+    level: float,
+) -> Registration:
+    """The record of one pose."""
+    still = np.eye(3)[None], np.zeros((1, 3))
+
+    def overlap(x: Floats, y: Floats, rows: int, columns: int) -> float:
+        pair = None if kinds is None else (kinds[rows], kinds[columns])
+        alike = _weights(pair, len(x), len(y))
+        return float(_overlaps(still, (x, y, alike), level).sum())
+
+    moved = a @ turn.T + shift
+    shared = overlap(moved, b, 0, 1)
+    alone = overlap(moved, moved, 0, 0) + overlap(b, b, 1, 1)
+    nearest2 = np.square(moved[:, None] - b).sum(-1).min(axis=1)
+    return Registration(turn, shift, shared / (alone - shared), float(np.sqrt(nearest2.mean())))
+
+
+def _weights(kinds: tuple[ArrayLike, ArrayLike] | None, n: int, m: int) -> Floats:
+    """(n, m) how alike the points are."""
+    if kinds is None:
+        return np.ones((n, m))
+    one, other = (np.asarray(kind) for kind in kinds)
+    if one.shape != (n,) or other.shape != (m,):
+        raise InputError(f"kinds must be ({n},) and ({m},), not {one.shape} and {other.shape}")
+    out: Floats = np.where(one[:, None] == other, 1.0, UNLIKE)
+    return out
+
+
+def _subset(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Which points of a set stand for it until the last level."""
+    return np.arange(n) if n <= MOST_POINTS else np.sort(rng.choice(n, MOST_POINTS, replace=False))
+
+
+def _spacing(points: Floats) -> float:
+    """The usual distance from a point to the nearest other one."""
+    some = points[:: max(1, len(points) // MOST_POINTS)]
+    d2 = np.square(some[:, None] - points).sum(-1)
+    d2[d2 == 0] = np.inf
+    nearest = np.sqrt(d2.min(axis=1))
+    return float(np.median(nearest[np.isfinite(nearest)])) if np.isfinite(nearest).any() else 1.0
+
+
+def _points(name: str, given: ArrayLike) -> Floats:
+    points = np.asarray(given, np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise InputError(f"{name} must be finite, (n, 3), not of shape {points.shape}")
+    if len(points) < _FEWEST:
+        raise InputError(
+            f"{name} has {len(points)} points, and a pose needs at least {_FEWEST}; give more"
+        )
+    return points

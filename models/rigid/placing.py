@@ -147,7 +147,7 @@ def _descended(
         np.geomspace(WIDEST_A, FINEST_A, ROUNDS),
         strict=True,
     ):
-        steps = LocalRigidProposer(np.arange(len(x)), sigma_A=size, eps=size)
+        steps = LocalRigidProposer(range(len(x)), sigma_A=size, eps=size)
         x, u, _ = metropolis(
             steps, x, u, energy, STEPS, kT_eV=kT, rng=rng, statistics=Statistics.of(steps)
         )
@@ -208,7 +208,7 @@ def chain(
     adapted = adapt_rigid(
         advance, body, max(ADAPT_CYCLES, LEAST_CYCLES), radius_A=energy.radius_A, seed=seed
     )
-    small = LocalRigidProposer(np.arange(len(start_A)))
+    small = LocalRigidProposer(range(len(start_A)))
     seen, statistics = advance(Alternating(adapted.proposer, small), frames)
     return PoseChain(
         seen, np.array([energy(x) for x in seen]), statistics.acceptance, adapted.report

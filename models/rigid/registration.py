@@ -80,8 +80,8 @@ def register(
     kinds : pair of (n,) and (m,) array of int, optional
         Atomic numbers: pairs of different elements count `UNLIKE`.
     finest : float, optional
-        The last noise level; None takes the usual distance between neighbours in B, or
-        half a bond if there are kinds.
+        The last noise level; None takes half of the usual distance between neighbours
+        in B, or half a bond if there are kinds.
     starts : int
         Rotations to begin from.
     seed : int
@@ -103,7 +103,7 @@ def register(
     """
     first, second = _points("a", a), _points("b", b)
     alike = _weights(kinds, len(first), len(second))
-    last = finest or (_spacing(second) if kinds is None else MOLECULE_A)
+    last = finest or (_spacing(second) / 2 if kinds is None else MOLECULE_A)
     widest = max(2 * last, float(np.sqrt(np.square(second - second.mean(0)).sum(1).mean())))
     rng = np.random.default_rng(seed)
     poses = rotations.haar(starts, rng), np.tile(second.mean(0), (starts, 1))

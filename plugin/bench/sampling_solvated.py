@@ -102,7 +102,7 @@ def _rows(name: str, seconds: float, say: Progress) -> list[Row]:
     if terms is None:
         raise InputError(f"no turn can be read from the System of {name}")
     turns, solute_A = HeatBathProposer(made.tree, terms), made.positions_A[: made.tree.n_atoms]
-    references = []
+    references: list[_Chain] = []
     for seed, start_A in ((11, solute_A), (12, turned(made.tree, terms, solute_A))):
         say(f"solvated-{name}: reference {len(references) + 1}")
         references.append(_chain(made.simulation(start_A, seed), turns, seed, seconds))

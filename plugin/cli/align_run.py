@@ -22,6 +22,7 @@ from equidrift.geometry import Floats
 from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import POSES, resolve
+from equidrift.text import counted
 
 LEAST_HEAVY = 3  # atoms; with fewer hydrogens count too
 
@@ -169,7 +170,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     lines = [f"aligned -> {summary['output']}, {summary['seconds']:.1f} s"]
     lines += [
-        f"  {row['title']}: {output.count(row['conformers'], 'conformer')}, similarity "
+        f"  {row['title']}: {counted(row['conformers'], 'conformer')}, similarity "
         f"{row['similarity']:.3f}, {row['distance']:.2f} to the nearest atoms or points"
         for row in summary["aligned"]
     ]

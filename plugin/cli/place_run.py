@@ -22,6 +22,7 @@ from equidrift.geometry import Floats
 from equidrift.montecarlo.target import STRUCTURES
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import POSES, host_function, resolve
+from equidrift.text import counted
 from equidrift.units import KCAL_MOL_PER_EV
 
 SHAPES = "etkdg-mmff"  # the model that shapes of a SMILES come from
@@ -128,8 +129,8 @@ def _interaction(request: Request, shapes: Ensemble, pocket: Molecule, pocket_A:
 
 def _made(request: Request) -> tuple[Ensemble, dict[str, Any]]:
     """Poses, or frames of a chain; and what is said of them."""
-    pocket, pocket_A = _pocket(request.pocket)
     shapes = _shapes(request)
+    pocket, pocket_A = _pocket(request.pocket)
     energy = _interaction(request, shapes, pocket, pocket_A)
     found = resolve(POSES["place"])(
         energy, shapes.positions_A, request.n, starts=request.starts, seed=request.seed
@@ -166,13 +167,11 @@ def _made(request: Request) -> tuple[Ensemble, dict[str, Any]]:
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     kcal = summary["interaction_kcal_mol"]
-    lines = [
-        f"{output.count(len(kcal), 'pose')} -> {summary['output']}, {summary['seconds']:.1f} s"
-    ]
+    lines = [f"{counted(len(kcal), 'pose')} -> {summary['output']}, {summary['seconds']:.1f} s"]
     lines += [f"  {k + 1}: {value:.2f} kcal/mol" for k, value in enumerate(kcal)]
     if "frames" in summary:
         lines[0] = (
-            f"{output.count(summary['frames'], 'frame')} of an exact chain -> {summary['output']}, "
+            f"{counted(summary['frames'], 'frame')} of an exact chain -> {summary['output']}, "
             f"{summary['acceptance']:.0%} of the moves accepted, mean interaction "
             f"{summary['interaction_mean_kcal_mol']:.2f} kcal/mol, {summary['seconds']:.1f} s"
         )

@@ -140,7 +140,8 @@ class SurroundingTerms:
         well = x6 * x6 - x6
         if self.cutoff_A is not None:
             well *= (d2[:, deep] < self.cutoff_A**2) * self._switched(d2[:, deep])
-        return energy + well @ epsilon[deep]
+        energy += well @ epsilon[deep]
+        return energy
 
     def _switched(self, d2: Floats) -> Floats | float:
         """OpenMM's switching function: 1 - 10 x^3 + 15 x^4 - 6 x^5."""

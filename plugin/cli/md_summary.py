@@ -49,8 +49,8 @@ def _adaptations(result: Result) -> list[str]:
     reports = [chain["adaptation"] for chain in result["chains"]]
     for report in reports:
         if report.get("cycles"):
-            size = report["block_size"] or "all"
-            moved = "all torsions" if size == "all" else counted(size, "torsion")
+            size = report["block_size"]
+            moved = counted(size, "torsion") if size else "all torsions"
             plain = f"{report['proposer']} proposals that move {moved} at once"
             moves[report.get("is", plain)] = None
         if "note" in report:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, DistanceGeometry, rdBase
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+from rdkit.Chem import rdDistGeom
 from rdkit.Geometry import Point3D
 
+from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Known
 from equidrift.geometry import superposed

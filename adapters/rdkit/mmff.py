@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdForceFieldHelpers
 
+from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.errors import InputTypeError, MoleculeError
 from equidrift.mmff import MMFFParameters, check_variant
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rdkit import rdBase
-from rdkit.Chem import rdForceFieldHelpers
 
+from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.relaxing import require_mmff
 from equidrift.errors import InputError

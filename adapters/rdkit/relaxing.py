@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdForceFieldHelpers
 
 from equidrift.adapters.rdkit.conditions import relax_held
+from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import as_conformers

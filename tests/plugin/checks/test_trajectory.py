@@ -55,7 +55,7 @@ class Ten(Walker):
     [
         (
             changed(put((3, 2, 1), np.nan)),
-            r"of frame 3, atom 2 \(O\) are not finite \(1 of 12 frames.*run the dynamics again",
+            r"of frame 3, atom 2 \(O\) are not finite \(NaN or infinity in 1 of 12 .*run the dyn",
         ),
         (changed(put((4, 0, 0), np.inf)), "frame 4, atom 0"),
         (make_trajectory().replace(time_fs=np.full(12, np.nan)), "time_fs holds NaN"),

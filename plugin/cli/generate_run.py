@@ -25,8 +25,7 @@ from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
-from equidrift.files.stdout import StandardOutput
-from equidrift.files.stream import StreamWriter, Writer
+from equidrift.files.stream import Writer, open_stream
 from equidrift.outputs import refuse_inputs
 from equidrift.progress import conformer_bar
 from equidrift.protocols import MoleculeModel
@@ -43,23 +42,19 @@ def generate(request: Request) -> int:
     check(request)
     settings = quiet_settings(request)
     identity = identity_of(request, settings)
-    run = Run(request, settings, _writer(request, identity))
+    writer = open_stream(
+        request.output, identity, inputs=request.files, overwrite=request.overwrite
+    )
+    run = Run(request, settings, writer)
     if request.workers is None:
         run.go()
     else:
         with LocalPool(request.workers, request.threads) as pool:
             expected = partial(run.expected, request.n)
             run.go(Ahead(pool, partial(_drawing, request), settings.batch_size, expected))
-    run.writer.finish()
+    writer.finish()
     output.print_summary(run.summary(settings.notes), summary_text, request)
     return 1 if run.short else 0
-
-
-def _writer(request: Request, identity: dict[str, Any]) -> Writer:
-    """What writes the molecules: to a file, or to standard output."""
-    if str(request.output) == STDOUT:
-        return StandardOutput()
-    return StreamWriter(request.output, identity, inputs=request.files, overwrite=request.overwrite)
 
 
 def _drawing(request: Request, shard: Shard[int]) -> Call:

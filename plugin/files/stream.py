@@ -17,6 +17,7 @@ import numpy as np
 from equidrift.errors import InputError
 from equidrift.files.formats import (
     APPENDED,
+    STDOUT,
     check_output,
     suffix_of,
     topology_path,
@@ -368,3 +369,18 @@ class StreamWriter:
 
 
 Writer = StreamWriter | StandardOutput
+
+
+def open_stream(
+    path: str | os.PathLike[str],
+    command: Mapping[str, Any],
+    *,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+) -> Writer:
+    """A `StreamWriter`, or what prints to standard output for "-"; errors as
+    `StreamWriter`.
+    """
+    if os.fspath(path) == STDOUT:
+        return StandardOutput()
+    return StreamWriter(path, command, inputs=inputs, overwrite=overwrite)

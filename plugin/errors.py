@@ -127,6 +127,10 @@ class CrashError(EquidriftError, RuntimeError):
         super().__init__(message)
 
 
+class LockedError(InputError):
+    """Somebody else works on the same thing, or has left its lock."""
+
+
 class WorkerDiedError(CrashError):
     """A worker process died in the middle of its shard; `signal` as in `CrashError`."""
 

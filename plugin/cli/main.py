@@ -38,11 +38,13 @@ def build() -> Callable[[], None]:
         forecast,
         generate,
         md,
+        merge,
         models,
         place,
         refine,
         report,
         sample,
+        status,
         train,
     )
 
@@ -52,21 +54,9 @@ def build() -> Callable[[], None]:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    commands = {
-        "sample": sample,
-        "refine": refine,
-        "forecast": forecast,
-        "generate": generate,
-        "md": md,
-        "place": place,
-        "align": align,
-        "report": report,
-        "train": train,
-        "bench": bench,
-        "models": models,
-        "doctor": doctor,
-    }
-    for name, module in commands.items():
+    samplers = (sample, refine, forecast, generate, md, place, align)
+    for module in (*samplers, merge, status, report, train, bench, models, doctor):
+        name = module.__name__.rpartition(".")[2]
         app.command(name)(_guarded(module.command, network=name in NETWORKED))
     app.command("help")(_guarded(_help))
     app.callback()(_options)

@@ -9,7 +9,9 @@ from typing import Annotated
 from equidrift.arguments import check_device
 from equidrift.cli.values import (
     MAX_SEED,
+    PART,
     Kind,
+    Part,
     checked,
     existing_file,
     flag,
@@ -86,6 +88,11 @@ WORKERS_HELP = (
     "number. Default: one process without shards."
 )
 Workers = Annotated[int | None, option(COUNT, WORKERS_HELP, panel=PROCESSES)]
+SHARD_HELP = (
+    "Work on every K-th shard from the k-th on, as one job of an array of K; `equidrift merge OUT` "
+    "puts the shards of all jobs together. Default: all shards."
+)
+ShardPart = Annotated[Part | None, option(PART, SHARD_HELP, "--shard", panel=PROCESSES)]
 THREADS_HELP = "CPU threads for the neural networks, of all workers together. Default: all cores."
 Threads = Annotated[int | None, option(COUNT, THREADS_HELP, panel=PROCESSES)]
 PLOT_HELP = "Also write a figure of the result, a .png file. Default: no figure."
@@ -116,3 +123,10 @@ class SharedRun(ModelRun):
 
     workers: Workers = None
     threads: Threads = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedRun(SharedRun):
+    """What every command takes whose work the jobs of a cluster can share."""
+
+    shard: ShardPart = None

@@ -26,7 +26,7 @@ MODEL_HELP = "A refiner that `equidrift models` lists, or the path of weights yo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(options.SharedRun):
+class Request(options.ShardedRun):
     """What `equidrift refine` is asked for."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)]

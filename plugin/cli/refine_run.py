@@ -15,9 +15,11 @@ from equidrift._version import __version__
 from equidrift.checks.geometry import check_supported
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
+from equidrift.cli.part import PartRun, check_part, open_part
 from equidrift.cli.refine import Request
 from equidrift.cli.shared import Place, Work, check_workers, gather, workers_of
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
+from equidrift.cli.values import Part
 from equidrift.engine.conformers import BATCH_SIZE
 from equidrift.engine.refined import fresh_notes, refine_part
 from equidrift.errors import InputError, MoleculeError
@@ -32,9 +34,10 @@ from equidrift.progress import Report, conformer_bar
 from equidrift.protocols import Refiner
 from equidrift.records import Ensemble
 from equidrift.registry import make_refiner
+from equidrift.scale.folder import ShardWriter
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard, shards_of
-from equidrift.scale.writers import Gatherer, ShardWriter, open_gathering
+from equidrift.scale.writers import Gatherer, open_gathering
 from equidrift.text import counted
 
 MAX_SHOWN = 20  # notes in the summary
@@ -42,10 +45,13 @@ MAX_SHOWN = 20  # notes in the summary
 
 def refine(request: Request) -> int:
     """Refine what is requested, to disk; the exit code."""
+    check_part(request)
     check(request)
     options = model_options(request.set_, request.device)
     refiner = loaded(make_refiner, request.model, options)
     identity = identity_of(request, refiner, options)
+    if request.shard is not None:
+        return _part(request, request.shard, identity)
     writer = open_gathering(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
@@ -61,6 +67,15 @@ def _by_workers(
     work = Work(run.request, refine_shard, try_shard)
     with LocalPool(workers, run.request.threads, report) as pool:
         gather(work, shards_of(left, writer.position), writer, run.counts, pool)
+
+
+def _part(request: Request, part: Part, identity: dict[str, Any]) -> int:
+    """The job of an array; the exit code."""
+    folder = open_part(request.output, identity, request.files)
+    work = Work(request, refine_shard, try_shard)
+    read = load_all(request.file, problems=[], **request.reading)
+    with LocalPool(request.workers or 1, request.threads) as pool:
+        return PartRun(request, part, folder).go(work, shards_of(read), pool)
 
 
 # In a worker ----------------------------------------------------------------------------

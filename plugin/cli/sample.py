@@ -78,7 +78,7 @@ TIMEOUT_HELP = "Time limit for each molecule, in seconds. Default: none."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(options.SharedRun):
+class Request(options.ShardedRun):
     """What `equidrift sample` is asked for."""
 
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUT_HELP)]

@@ -8,11 +8,13 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from equidrift.cli.part import PartRun, check_part, open_part
 from equidrift.cli.sample import Request
 from equidrift.cli.sample_request import check, identity_of, options_of, settings_of, window_of
 from equidrift.cli.sample_stream import Chosen, Run
 from equidrift.cli.shared import Place, Work, check_workers, gather, workers_of
 from equidrift.cli.signals import telling_what_is_kept
+from equidrift.cli.values import Part
 from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import ConformerSettings, generate_windows
 from equidrift.errors import MoleculeError
@@ -24,11 +26,14 @@ from equidrift.scale.writers import Gatherer, open_gathering
 
 def sample(request: Request) -> int:
     """Sample what is requested, to disk; the exit code."""
+    check_part(request)
     asked, read = check(request)
     check_workers(request.workers, read)
     settings = settings_of(request, asked)
     run = Run(request, asked, settings, read)
     identity = identity_of(request, asked, settings)
+    if request.shard is not None:
+        return _part(run, request.shard, identity)
     writer = open_gathering(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
@@ -53,6 +58,15 @@ def _by_workers(
     work = Work(run.request, sample_shard, try_shard)
     with LocalPool(workers, run.request.threads, callback) as pool:
         gather(work, shards, writer, run.counts, pool)
+
+
+def _part(run: Run, part: Part, identity: dict[str, Any]) -> int:
+    """The job of an array; the exit code."""
+    request = run.request
+    folder = open_part(request.output, identity, request.files)
+    work = Work(request, sample_shard, try_shard)
+    with LocalPool(request.workers or 1, request.threads) as pool:
+        return PartRun(request, part, folder).go(work, shards_of(run.chosen()), pool)
 
 
 # In a worker ----------------------------------------------------------------------------

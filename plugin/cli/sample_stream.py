@@ -25,7 +25,8 @@ from equidrift.files.stream import Writer
 from equidrift.fragments import largest_fragment
 from equidrift.progress import Report, conformer_bar
 from equidrift.records import Ensemble, Molecule
-from equidrift.scale.writers import Gatherer, ShardWriter
+from equidrift.scale.folder import ShardWriter
+from equidrift.scale.writers import Gatherer
 from equidrift.stereo import isomers_of
 from equidrift.text import counted
 

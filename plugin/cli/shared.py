@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from equidrift.cli.signals import ended_by_signals
-from equidrift.errors import InputError
+from equidrift.errors import InputError, LockedError
 from equidrift.scale.driver import Driver
-from equidrift.scale.locks import exclusive
-from equidrift.scale.pool import Call, LocalPool
+from equidrift.scale.folder import ShardFolder, ShardWriter
+from equidrift.scale.locks import exclusive, this_run
+from equidrift.scale.pool import Call, Pool
 from equidrift.scale.shards import Shard
-from equidrift.scale.writers import Gatherer, ShardFolder, ShardWriter
+from equidrift.scale.writers import Gatherer
 
 
 class Countable(Protocol):
@@ -49,11 +50,13 @@ class Place:
     folder: str
     suffix: str
     command: str
+    run: str
 
     @classmethod
     def of(cls, folder: ShardFolder) -> Place:
-        """The place of a folder."""
-        return cls(str(folder.folder), folder.suffix, folder.command)
+        """The place of a folder, for the workers of this process."""
+        path = str(folder.folder.absolute())
+        return cls(path, folder.suffix, folder.command, this_run())
 
     @contextmanager
     def writing(self, shard: Shard[Any]) -> Iterator[ShardWriter]:
@@ -61,7 +64,7 @@ class Place:
         meanwhile. An end by SIGTERM brings to disk what is done.
         """
         folder = ShardFolder.at(self.folder, self.suffix, self.command)
-        with ended_by_signals(), exclusive(folder.lock(shard.index)):
+        with ended_by_signals(), exclusive(folder.lock(shard.index), self.run):
             writer = folder.writer(shard.index, shard.identity)
             writer.begin_at(shard.start)
             try:
@@ -90,34 +93,40 @@ class Work:
     trial: Callable[..., Any]
 
 
-def gather(
-    work: Work,
-    shards: Iterator[Shard[Any]],
-    writer: Gatherer,
-    counts: dict[str, Any],
-    pool: LocalPool,
-) -> None:
-    """Every shard by the workers of a pool, and in order into the writer.
+def make_shard(work: Work, shard: Shard[Any], place: Place) -> str:
+    """In a worker: make a shard; why it cannot be made now, empty if it is."""
+    try:
+        work.function(work.request, shard, place)
+    except LockedError as error:
+        return str(error)
+    return ""
+
+
+def made(
+    work: Work, shards: Iterator[Shard[Any]], folder: ShardFolder, pool: Pool
+) -> Iterator[tuple[Shard[Any], str]]:
+    """Every shard, in order, once the workers of a pool have made it.
 
     Parameters
     ----------
     work : Work
         Of the command.
     shards : iterator
-        From the writer's position on.
-    writer : GatheringWriter or GatheredOutput
-        Takes the shards.
-    counts : dict
-        Of the run, to which those of each shard are added.
-    pool : LocalPool
+        To be made.
+    folder : ShardFolder
+        Where they are put.
+    pool : Pool
         Does the work, and is closed by the caller.
+
+    Yields
+    ------
+    Shard, str
+        And why it was not made: somebody else works on it. Empty if it is.
     """
-    writer.start()
-    folder = writer.folder
     place = Place.of(folder)
 
     def call(shard: Shard[Any]) -> Call:
-        return Call(work.function, (work.request, shard, place), shard.named)
+        return Call(make_shard, (work, shard, place), shard.named)
 
     def trial(shard: Shard[Any]) -> Call:
         return Call(work.trial, (work.request, shard), shard.named)
@@ -126,10 +135,42 @@ def gather(
         folder.remember_refused(shard.index, shard.refused)
 
     known = (shard.refusing(folder.refused(shard.index)) for shard in shards)
-    for shard, _ in Driver(pool, call, trial, refused).run(known):
-        made = folder.writer(shard.index, shard.identity)
-        add_counts(counts, made.summary)
-        writer.adopt(made, made.position, counts)
+    yield from Driver(pool, call, trial, refused).run(known)
+
+
+def gather(
+    work: Work,
+    shards: Iterator[Shard[Any]],
+    writer: Gatherer,
+    counts: dict[str, Any],
+    pool: Pool,
+) -> None:
+    """Every shard by the workers of a pool, and in order into the writer.
+
+    Parameters
+    ----------
+    work, pool
+        As for `made`.
+    shards : iterator
+        From the writer's position on.
+    writer : GatheringWriter or GatheredOutput
+        Takes the shards.
+    counts : dict
+        Of the run, to which those of each shard are added.
+
+    Raises
+    ------
+    LockedError
+        If somebody else works on a shard.
+    """
+    writer.start()
+    folder = writer.folder
+    for shard, locked in made(work, shards, folder, pool):
+        if locked:
+            raise LockedError(locked)
+        done = folder.writer(shard.index, shard.identity)
+        add_counts(counts, done.summary)
+        writer.adopt(done, done.position, counts)
         folder.remove(shard.index)
 
 

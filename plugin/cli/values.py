@@ -185,3 +185,30 @@ def _duration_s(value: object) -> float:
 
 
 DURATION_S = Kind("TIME", _duration_s)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of K jobs that share the work: number k of them, from 1."""
+
+    number: int
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.jobs}"
+
+    def has(self, index: int) -> bool:
+        """Whether the shard of that number, from 0, is this job's."""
+        return index % self.jobs == self.number - 1
+
+
+def _part(value: object) -> Part:
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value).strip())
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise typer.BadParameter(
+            f"must be k/K, the k-th of K jobs, such as 1/100 to 100/100, not {value!r}"
+        )
+    return Part(int(match[1]), int(match[2]))
+
+
+PART = Kind("k/K", _part)

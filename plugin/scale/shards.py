@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from equidrift.engine.conformers import SHARD_MOLECULES
+from equidrift.engine import conformers as engine
 from equidrift.errors import MoleculeError
 from equidrift.files.journal import Position
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def index_of(position: Position) -> int:
     """The number of the shard that a run at this position works on."""
-    return position[0] // SHARD_MOLECULES
+    return position[0] // engine.SHARD_MOLECULES
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Shard(Generic[T]):
 
 
 def shards_of(
-    entries: Iterator[T], start: Position = (0, 0), size: int = SHARD_MOLECULES
+    entries: Iterator[T], start: Position = (0, 0), size: int | None = None
 ) -> Iterator[Shard[T]]:
     """Entries cut into shards, one at a time.
 
@@ -83,9 +83,10 @@ def shards_of(
         Of the input, from the first that is not done.
     start : (int, int)
         Where an earlier process has come; the first shard ends where it would have.
-    size : int
-        Molecules in a shard.
+    size : int, optional
+        Molecules in a shard; None for the number that every command has.
     """
+    size = size or engine.SHARD_MOLECULES
     first, samples = start
     while part := tuple(islice(entries, size - first % size)):
         yield Shard(first // size, (first, samples), part)

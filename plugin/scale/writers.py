@@ -1,8 +1,7 @@
-"""Shards on the disk: each is written by one process, and gathered in order by another."""
+"""Shards gathered in order: into a file, or printed."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -12,155 +11,46 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from equidrift.errors import InputError
 from equidrift.files.formats import STDOUT, suffix_of
 from equidrift.files.journal import Position
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.stream import StreamWriter
 from equidrift.outputs import moment
+from equidrift.scale.folder import ShardFolder, ShardWriter, shards_beside
+from equidrift.scale.manifest import check_manifest, put_manifest
 from equidrift.scale.shards import index_of
-
-REFUSED = "refused.json"
-
-
-class ShardWriter(StreamWriter):
-    """Writes one shard, in the folder of the run's shards; its journal tells that it is
-    whole.
-
-    Parameters
-    ----------
-    path : str or PathLike
-        `ShardFolder.path` of the shard.
-    command : mapping
-        What decides its result; a journal of another command is dropped.
-    """
-
-    waiting = 0  # conformers in shards of its own
-
-    def __init__(self, path: str | os.PathLike[str], command: Mapping[str, Any]) -> None:
-        super().__init__(path, command)
-
-    def _open(self, overwrite: bool) -> None:
-        del overwrite  # the folder is the run's own
-        state = self._journal(overwrite=True)
-        if state is None or not self._whole(state):
-            self.discard()
-            return
-        self.state = state
-        self.finished = state["closing"]
-
-    def begin_at(self, start: Position) -> None:
-        """Of a shard of which nothing is written: where it begins."""
-        self.state["position"] = list(max(self.position, start))
-
-    def finish(self) -> None:
-        """From now on the shard is whole; it stays where it is."""
-        self._begin()
-        self.state["closing"] = True
-        self._write_journal()
-        self.window.unlink(missing_ok=True)
-        self.finished = True
-
-    @property
-    def kept(self) -> int:
-        """Conformers on the disk, those of the window that is being made included."""
-        held = self.held()
-        return int(self.summary.get("conformers", 0)) + (0 if held is None else held["valid"].sum())
-
-
-class ShardFolder:
-    """The folder in which the shards of a run wait for their turn.
-
-    Parameters
-    ----------
-    path : Path
-        Of the folder; made if it is not there.
-    suffix : str
-        Of the shards' format.
-    command : str
-        Fingerprint of everything that decides the run's result; shards of another are
-        dropped.
-    """
-
-    def __init__(self, path: Path, suffix: str, command: str) -> None:
-        self.folder, self.suffix, self.command = path, suffix, command
-        self.folder.mkdir(exist_ok=True)
-
-    @classmethod
-    def at(cls, path: str, suffix: str, command: str) -> ShardFolder:
-        """The folder of that name."""
-        return cls(Path(path), suffix, command)
-
-    def lock(self, index: int) -> Path:
-        """The file that who writes that shard locks."""
-        return self.folder / f"{index:06d}.lock"
-
-    def path(self, index: int) -> Path:
-        """Of the shard of that number."""
-        return self.folder / f"{index:06d}{self.suffix}"
-
-    def _refused(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.{REFUSED}"
-
-    def remember_refused(self, index: int, refused: Mapping[int, str]) -> None:
-        """Note the molecules of a shard that end their process, for a later run."""
-        path = self._refused(index)
-        fresh = path.with_name(path.name + ".new")
-        told = {str(offset): reason for offset, reason in refused.items()}
-        fresh.write_text(json.dumps({"command": self.command, "refused": told}))
-        os.replace(fresh, path)
-
-    def refused(self, index: int) -> dict[int, str]:
-        """What `remember_refused` was told of a shard of this run."""
-        try:
-            told = json.loads(self._refused(index).read_text())
-            if told["command"] != self.command:
-                return {}
-            return {int(offset): str(reason) for offset, reason in told["refused"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
-
-    def writer(self, index: int, identity: Mapping[str, Any]) -> ShardWriter:
-        """What writes that shard."""
-        return ShardWriter(self.path(index), {"run": self.command, **identity})
-
-    def remove(self, index: int) -> None:
-        """Drop what is there of a shard."""
-        for path in self.folder.glob(f"{index:06d}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def kept(self, first: int) -> int:
-        """Conformers in the shards from that number on."""
-        journals = self.folder.glob(f"*{self.suffix}.journal")
-        waiting = (path for path in journals if int(path.name[:6]) >= first)
-        return sum(_Look(path.with_suffix("")).kept for path in waiting)
-
-
-class _Look(ShardWriter):
-    """A shard as it stands, whose ever it is, which is not changed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, {})
-
-    def _open(self, overwrite: bool) -> None:
-        del overwrite
-        try:
-            self.state = self._nothing() | json.loads(self.journal.read_text())
-        except (OSError, ValueError):
-            return
-        self.command = self.state["command"]
 
 
 class GatheringWriter(StreamWriter):
-    """A `StreamWriter` that takes in whole shards, which wait in OUT.shards."""
+    """A `StreamWriter` that takes in whole shards, which wait in OUT.shards; it takes the
+    same arguments.
+    """
 
-    @property
-    def shards(self) -> Path:
-        """The folder of the shards."""
-        return self.path.with_name(self.path.name + ".shards")
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        command: Mapping[str, Any],
+        *,
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+    ) -> None:
+        self.identity = dict(command)
+        self.shards = shards_beside(path)
+        self._opened = False  # until then shards are not dropped: they may be this run's
+        try:
+            check_manifest(self.shards, command)
+        except InputError:
+            if not overwrite:
+                raise
+            shutil.rmtree(self.shards)
+        super().__init__(path, command, inputs=inputs, overwrite=overwrite)
+        self._opened = True
 
     def start(self) -> None:
         """Put down whose run this is, before any other process works for it."""
         self._begin()
+        put_manifest(self.folder.folder, self.path, self.identity)
 
     def _has_work(self, state: Mapping[str, Any]) -> bool:
         return self.shards.exists() or super()._has_work(state)
@@ -202,9 +92,15 @@ class GatheringWriter(StreamWriter):
         self._record(position, size, summary)
         moment("shard gathered")
 
+    def finish(self) -> None:
+        """Move what was written to OUT, and drop the shards."""
+        super().finish()
+        shutil.rmtree(self.shards, ignore_errors=True)
+
     def discard(self) -> None:
         """Remove everything unfinished, the shards first."""
-        shutil.rmtree(self.shards, ignore_errors=True)
+        if self._opened:
+            shutil.rmtree(self.shards, ignore_errors=True)
         super().discard()
 
 

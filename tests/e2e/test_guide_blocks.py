@@ -14,8 +14,8 @@ import pytest
 
 from tests.e2e.test_readme import IN_ONE_PROCESS, PAGES, ROOT, blocks, commands_of, run_python
 
-# what a page may hold beside the blocks that run
-SHOWN = {"toml"}
+# what a page may hold beside the blocks that run; test_shards.py runs the script for SLURM
+SHOWN = {"toml", "slurm"}
 
 # beginning of a block -> what the reader has before it
 GIVEN = {

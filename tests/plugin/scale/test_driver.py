@@ -85,12 +85,12 @@ def test_exactly_the_molecules_that_always_kill_are_refused(fatal: set[int]) -> 
 
 def test_run_ends_with_advice_when_no_molecule_is_to_blame() -> None:
     with pytest.raises(WorkerDiedError, match=r"molecules 0 to 7 .* more memory"):
-        outcome(Workers(2, most=4), 16)  # half a shard fits into the memory, a whole one does not
+        outcome(Workers(2, most=4), 8)  # half a shard fits into the memory, a whole one does not
 
 
 def test_run_ends_when_every_molecule_kills_its_worker() -> None:
     with pytest.raises(WorkerDiedError, match="each does it"):
-        outcome(Workers(2, dict.fromkeys(range(8), 10**6)), 16)
+        outcome(Workers(2, dict.fromkeys(range(8), 10**6)), 8)
 
 
 def test_input_is_read_no_further_than_the_workers_need() -> None:

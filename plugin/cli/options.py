@@ -16,6 +16,7 @@ from equidrift.cli.values import (
     existing_file,
     flag,
     integer,
+    number,
     option,
 )
 from equidrift.files.formats import check_output, check_picture
@@ -93,6 +94,13 @@ SHARD_HELP = (
     "puts the shards of all jobs together. Default: all shards."
 )
 ShardPart = Annotated[Part | None, option(PART, SHARD_HELP, "--shard", panel=PROCESSES)]
+RAY_HELP = (
+    "Make the shards as tasks on the Ray cluster at this address (auto, HOST:PORT or "
+    "ray://HOST:PORT), whose nodes share the folder of the output. Default: this machine."
+)
+RayAddress = Annotated[str | None, option(Kind("ADDRESS", str), RAY_HELP, "--ray", panel=PROCESSES)]
+GPUS_HELP = "GPUs of each task with --ray; a fraction shares a GPU among tasks."
+GpusPerTask = Annotated[float, option(number(metavar="G", least=0), GPUS_HELP, panel=PROCESSES)]
 THREADS_HELP = "CPU threads for the neural networks, of all workers together. Default: all cores."
 Threads = Annotated[int | None, option(COUNT, THREADS_HELP, panel=PROCESSES)]
 PLOT_HELP = "Also write a figure of the result, a .png file. Default: no figure."
@@ -130,3 +138,5 @@ class ShardedRun(SharedRun):
     """What every command takes whose work the jobs of a cluster can share."""
 
     shard: ShardPart = None
+    ray: RayAddress = None
+    gpus_per_task: GpusPerTask = 0.0

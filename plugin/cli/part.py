@@ -15,11 +15,20 @@ from equidrift.errors import InputError
 from equidrift.files.formats import STDOUT, check_output, suffix_of
 from equidrift.files.journal import fingerprint
 from equidrift.outputs import claim
+from equidrift.registry import host_function
 from equidrift.scale.folder import ShardFolder, shards_beside
 from equidrift.scale.manifest import put_manifest, put_total
 from equidrift.scale.pool import Pool
 from equidrift.scale.shards import Shard
 from equidrift.text import counted
+
+
+class ContextManagedPool(Pool, Protocol):
+    """A pool that is closed at the end of a `with` block."""
+
+    def __enter__(self) -> Pool: ...
+
+    def __exit__(self, *raised: object) -> None: ...
 
 
 class Sharded(Protocol):
@@ -36,6 +45,26 @@ class Sharded(Protocol):
         ...
 
     @property
+    def workers(self) -> int | None:
+        """Local workers."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of all workers, or of a task of Ray."""
+        ...
+
+    @property
+    def ray(self) -> str | None:
+        """Address of a Ray cluster."""
+        ...
+
+    @property
+    def gpus_per_task(self) -> float:
+        """GPUs of a task of Ray."""
+        ...
+
+    @property
     def overwrite(self) -> bool:
         """Whether files that exist may be replaced."""
         ...
@@ -48,6 +77,8 @@ class Sharded(Protocol):
 
 def check_part(request: Sharded) -> None:
     """Refuse what the jobs of an array cannot do."""
+    if request.ray is not None:
+        _check_ray(request)
     if request.shard is None:
         return
     if str(request.output) == STDOUT:
@@ -57,6 +88,24 @@ def check_part(request: Sharded) -> None:
             "--overwrite would drop the shards of the other jobs; with --shard remove "
             f"{str(shards_beside(request.output))!r} yourself, before the first job starts"
         )
+
+
+def _check_ray(request: Sharded) -> None:
+    if request.workers is not None or request.shard is not None:
+        other = "--workers" if request.workers is not None else "--shard"
+        raise InputError(f"--ray and {other} both say who makes the shards; give one of them")
+    if str(request.output) == STDOUT:
+        raise InputError("--ray needs a file as output, in a folder of all nodes; give -o FILE")
+
+
+def ray_pool(request: Sharded) -> ContextManagedPool | None:
+    """The pool of a Ray cluster, if the request names one."""
+    if request.ray is None:
+        return None
+    pool: ContextManagedPool = host_function("ray", "RayPool")(
+        request.ray, request.threads, request.gpus_per_task
+    )
+    return pool
 
 
 def open_part(

@@ -15,7 +15,7 @@ from equidrift._version import __version__
 from equidrift.checks.geometry import check_supported
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
-from equidrift.cli.part import PartRun, check_part, open_part
+from equidrift.cli.part import PartRun, check_part, open_part, ray_pool
 from equidrift.cli.refine import Request
 from equidrift.cli.shared import Place, Work, check_workers, gather, workers_of
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
@@ -56,7 +56,7 @@ def refine(request: Request) -> int:
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
     run = Run(request, refiner, writer)
-    workers = workers_of(request.workers, writer)
+    workers = 1 if request.ray else workers_of(request.workers, writer)
     run.go(run.each if workers is None else partial(_by_workers, run, writer, workers))
     return run.close()
 
@@ -65,7 +65,7 @@ def _by_workers(
     run: Run, writer: Gatherer, workers: int, left: Iterator[Ensemble], report: Report | None
 ) -> None:
     work = Work(run.request, refine_shard, try_shard)
-    with LocalPool(workers, run.request.threads, report) as pool:
+    with ray_pool(run.request) or LocalPool(workers, run.request.threads, report) as pool:
         gather(work, shards_of(left, writer.position), writer, run.counts, pool)
 
 

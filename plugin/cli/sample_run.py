@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from equidrift.cli.part import PartRun, check_part, open_part
+from equidrift.cli.part import PartRun, check_part, open_part, ray_pool
 from equidrift.cli.sample import Request
 from equidrift.cli.sample_request import check, identity_of, options_of, settings_of, window_of
 from equidrift.cli.sample_stream import Chosen, Run
@@ -39,7 +39,7 @@ def sample(request: Request) -> int:
     )
     run.counts.update(writer.summary or {})
     run.take_up(writer)
-    workers = workers_of(request.workers, writer)
+    workers = 1 if request.ray else workers_of(request.workers, writer)
     with telling_what_is_kept(lambda: run.interrupted(writer)):
         if not writer.finished:
             with run.bar() as callback:
@@ -56,7 +56,7 @@ def _by_workers(
     start = writer.position
     shards = shards_of(islice(run.chosen(), start[0], None), start)
     work = Work(run.request, sample_shard, try_shard)
-    with LocalPool(workers, run.request.threads, callback) as pool:
+    with ray_pool(run.request) or LocalPool(workers, run.request.threads, callback) as pool:
         gather(work, shards, writer, run.counts, pool)
 
 

@@ -242,6 +242,9 @@ HOST_FUNCTIONS = {
         "turn_terms": "equidrift.adapters.openmm.terms:turn_terms",
         "write_to": "equidrift.adapters.openmm.simulation:write_to",
     },
+    "ray": {
+        "RayPool": "equidrift.adapters.ray.pool:RayPool",
+    },
     "rdkit": {
         "MMFFEnergy": "equidrift.adapters.rdkit.mmff_energy:MMFFEnergy",
         "mmff_interaction": "equidrift.adapters.rdkit.mmff_interaction:interaction",

@@ -22,6 +22,7 @@ HOSTS = {
     "openmmforcefields",
     "openmmml",
     "openmmtools",
+    "ray",
     "rdkit",
 }
 STDLIB = set(sys.stdlib_module_names)

@@ -24,6 +24,7 @@ from equidrift.scale import many
 # options of the commands that have no counterpart: where results go, and how they are shown
 # and, but for sample_many, who shares the work
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict", "workers", "threads", "shard"}
+COMMAND_ONLY |= {"ray", "gpus_per_task"}
 # of commands that read a file themselves: in Python an argument of equidrift.load
 READING_ONLY = {"sample": {"smiles"}, "refine": {"top", "smiles"}}
 # arguments of the functions that have none

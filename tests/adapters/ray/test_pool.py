@@ -1,0 +1,71 @@
+"""The shards of a run on a Ray cluster of two nodes in one machine, one of them killed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from equidrift.engine import conformers as engine
+from tests.commands import Cli, caller
+from tests.conftest import MOLECULES
+from tests.scaling import ROOT, SHARD, SITE
+
+ray = pytest.importorskip("ray")
+
+SMILES = [*MOLECULES.values()][:11]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    site = tmp_path / "site"
+    site.mkdir()
+    told = SITE.format(shard=SHARD, kills={}, folder=str(site))
+    (site / "sitecustomize.py").write_text(told)
+    path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)  # of the nodes, which start later
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr(engine, "SHARD_MOLECULES", SHARD)
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{text} m{k}\n" for k, text in enumerate(SMILES))
+    (tmp_path / "in.smi").write_text(rows)
+    return caller(monkeypatch, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_bytes_of_one_process_when_a_node_is_killed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    from equidrift.scale.writers import GatheringWriter
+
+    arguments = ["sample", "in.smi", "-n", 2, "--model", "etkdg"]
+    assert cli(*arguments, "-o", "alone.sdf")[0] == 0
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    adopt, gathered = GatheringWriter.adopt, []
+
+    def losing_a_node(writer: GatheringWriter, *told: object) -> None:
+        adopt(writer, *told)
+        gathered.append(told)
+        if len(gathered) == 1:
+            cluster.remove_node(second, allow_graceful=False)
+
+    monkeypatch.setattr(GatheringWriter, "adopt", losing_a_node)
+    try:
+        code, _, told = cli(*arguments, "-o", "ray.sdf", "--ray", cluster.address)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert code == 0, told
+    assert len(gathered) == 3
+    assert (tmp_path / "ray.sdf").read_bytes() == (tmp_path / "alone.sdf").read_bytes()
+
+
+def test_ray_is_refused_in_one_line_beside_workers_and_shards(cli: Cli) -> None:
+    for more in (["--workers", 1], ["--shard", "1/2"]):
+        code, _, told = cli("sample", "in.smi", "-o", "x.sdf", "--ray", "auto", *more)
+        assert code == 2 and told.count("\n") == 1 and str(more[0]) in told

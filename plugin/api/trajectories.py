@@ -23,6 +23,7 @@ def forecast(
     n_frames: int,
     n: int = 1,
     *,
+    every: int = 1,
     model: object = "default",
     seed: int = 0,
     progress: bool = False,
@@ -38,9 +39,11 @@ def forecast(
         Across periodic boundaries it is unwrapped if it has a box. Files are read by
         `equidrift.load_trajectory`.
     n_frames : int
-        New frames, at the spacing of the given ones.
+        New frames, at the spacing of the given ones times `every`.
     n : int
         Samples, 1 or more.
+    every : int
+        Keep one frame of so many that are made; the model draws them all.
     model : str or TrajectoryModel
         "default", "geotdm", "last-frame", "constant-velocity", the path of a trained
         model, or an object with `complete` and `continue_` (see
@@ -91,9 +94,8 @@ def forecast(
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)
-    return run(
-        forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress
-    )
+    settings = make_settings(model, seed=seed, **options)
+    return run(forecast_job(trajectory, n_frames, settings, every=every), n, progress)
 
 
 def interpolate(

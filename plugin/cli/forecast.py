@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,11 @@ import typer
 
 from equidrift.cli import options
 from equidrift.cli.checked import model_files
+from equidrift.cli.md import picoseconds
 from equidrift.cli.options import CHARGE, COUNT, READING, SAMPLING
 from equidrift.cli.request import command_of
 from equidrift.cli.values import checked, existing_file, flag, model_name, number, one_of, option
+from equidrift.errors import InputError
 from equidrift.files.trajectories import check_trajectory_output
 from equidrift.registry import TRAJECTORY_MODELS
 
@@ -33,6 +36,10 @@ MODEL_HELP = (
 FRAMES_HELP = (
     "New frames to make. With --interpolate: new frames between each two neighbours. Needed unless "
     "--interpolate or --refine is given."
+)
+EVERY_HELP = (
+    "Keep one of every N new frames, or one in each time such as 20ps, which must be a multiple "
+    "of the time between the given frames. --frames counts those that are kept."
 )
 INTERPOLATE_HELP = (
     "Make frames between the given ones. Without --frames: fill the gaps in the times of TRAJ."
@@ -62,6 +69,23 @@ STEPS_HELP = (
 )
 
 
+def interval_text(text: str) -> str:
+    """A number of frames or a time with its unit, as it was given.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or not above 0.
+    """
+    number = int(text) if text.strip().isdecimal() else picoseconds(text)
+    if not 0 < number < math.inf:
+        raise InputError(f"must be above 0, such as 10 or 20ps, not {text!r}")
+    return text
+
+
+EVERY = checked(interval_text, "N|TIME")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request(options.ModelRun):
     """What `equidrift forecast` is asked for."""
@@ -74,6 +98,7 @@ class Request(options.ModelRun):
     model: Annotated[str, option(MODEL, MODEL_HELP)] = "default"
     seed: options.Seed = 0
     frames: Annotated[int | None, option(COUNT, FRAMES_HELP, panel=MODE)] = None
+    every: Annotated[str, option(EVERY, EVERY_HELP, panel=MODE)] = "1"
     interpolate: Annotated[bool, flag("--interpolate", INTERPOLATE_HELP, MODE)] = False
     refine: Annotated[bool, flag("--refine", REFINE_HELP, MODE)] = False
     level: Annotated[float, option(LEVEL, LEVEL_HELP, panel=MODE)] = 0.3

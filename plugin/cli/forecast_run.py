@@ -15,9 +15,11 @@ from typing import Any
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.forecast import Request
+from equidrift.cli.md import picoseconds
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.frames import FrameJob, TrajectorySettings, make_settings
 from equidrift.engine.trajectories import (
+    Forecast,
     forecast_job,
     interpolation_job,
     refinement_job,
@@ -33,7 +35,9 @@ from equidrift.progress import frame_bar
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.text import counted
+from equidrift.units import PS_PER_FS
 
+_GRID = 0.01  # of the spacing, by which a multiple of it may be off
 MD_STEPS_PER_S = 18_600.0  # OpenMM's Reference platform, one core, measured for
 MD_ATOMS = 31.0  # atoms in MMFF94; the cost grows with the pairs, the square of the atoms
 
@@ -81,6 +85,11 @@ def _check_mode(request: Request) -> None:
         raise InputError(
             "--refine keeps the frames of TRAJ, so --frames does not go with it; leave it out"
         )
+    if request.mode != "forecast" and request.every != "1":
+        raise InputError(
+            f"--every {request.every} thins out a forecast, and --{request.mode} makes none; "
+            "leave it out"
+        )
     if request.mode == "forecast" and request.frames is None:
         raise InputError(
             "--frames is missing: how many new frames? say --frames 20 "
@@ -107,13 +116,39 @@ def _job(request: Request, given: Trajectory, settings: TrajectorySettings) -> F
         return interpolation_job(given, request.frames, settings)
     if request.refine:
         return refinement_job(given, request.level, settings)
-    return forecast_job(given, request.frames or 0, settings)
+    every = frames_between(request.every, given)
+    return forecast_job(given, request.frames or 0, settings, every=every)
+
+
+def frames_between(text: str, given: Trajectory) -> int:
+    """How many new frames one is kept of, by --every: a number, or a time over the
+    spacing of the given frames.
+
+    Raises
+    ------
+    InputError
+        If the time is no multiple of the spacing.
+    """
+    if text.strip().isdecimal():
+        return int(text)
+    if len(given) < 2:
+        return 1  # refused for its single frame
+    asked_fs = picoseconds(text) / PS_PER_FS
+    every = round(asked_fs / given.dt_fs)
+    if every < 1 or abs(asked_fs / given.dt_fs - every) > _GRID:
+        nearest = max(1, every) * given.dt_fs
+        raise InputError(
+            f"--every {text} is no multiple of the {given.dt_fs:g} fs between the given frames; "
+            f"take {nearest:g}fs, a number of frames, or frames of another spacing"
+        )
+    return every
 
 
 def identity_of(request: Request, settings: TrajectorySettings, job: FrameJob) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
     told: dict[str, Any] = {} if request.smiles is None else {"smiles": request.smiles}
     told |= {"largest_fragment": True} if request.largest_fragment else {}
+    told |= {"every": request.every} if request.every != "1" else {}
     return {
         "mode": request.mode,
         "n": request.n,
@@ -141,6 +176,11 @@ def _described(text: str) -> str:
     return f"{Path(text).name}:{file_sha256(text)}" if names_file(text) else text
 
 
+def every_of(job: FrameJob) -> int:
+    """Of how many frames of a job one is kept."""
+    return job.every if isinstance(job, Forecast) else 1
+
+
 def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
     """About how long as much plain dynamics takes in MMFF94, 1 fs per step, on one core."""
     return time_fs / (MD_STEPS_PER_S * (MD_ATOMS / n_atoms) ** 2)
@@ -152,7 +192,7 @@ class Run:
     def __init__(self, request: Request, job: FrameJob, stream: TrajectoryStream) -> None:
         self.request, self.job, self.stream = request, job, stream
         self.finished_before = stream.finished
-        nothing = {"samples": request.n, "frames": job.n_frames, "done": 0}
+        nothing = {"samples": request.n, "frames": job.n_frames // every_of(job), "done": 0}
         self.counts: dict[str, Any] = nothing | {"rejected": {}, "broken_frames": {}}
         self.counts |= stream.summary
         self.begun, self.resumed = time.monotonic(), self.counts["done"]

@@ -69,7 +69,9 @@ class Forecast(FrameJob):
     given : Trajectory
         Checked by `equidrift.checks.trajectory`.
     n_frames : int
-        New frames.
+        New frames that are kept.
+    every : int
+        One frame is kept of so many that are made, the last of them.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class Forecast(FrameJob):
         n_frames: int,
         settings: TrajectorySettings,
         notes: Sequence[str] = (),
+        *,
+        every: int = 1,
     ) -> None:
-        self.n_frames, self.dt_fs = n_frames, given.dt_fs
+        self.n_frames, self.every, self.dt_fs = n_frames * every, every, given.dt_fs
         boxes_A = given.boxes_A
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
         self.past = given.replace(box_A=last_A)[-settings.context :]
@@ -143,11 +147,12 @@ class Forecast(FrameJob):
         self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
     ) -> Trajectory:
         """See `FrameJob.trajectory`."""
-        time_fs = self.past.time_fs[-1] + self.dt_fs * np.arange(1, len(positions_A) + 1)
+        kept = np.arange(self.every, len(positions_A) + 1, self.every)
+        thinned = {} if self.every == 1 else {"every": self.every}
         return self.frame.replace(
-            positions_A=positions_A,
-            time_fs=time_fs,
-            provenance=provenance | {"given_frames": self.n_given},
+            positions_A=positions_A[kept - 1],
+            time_fs=self.past.time_fs[-1] + self.dt_fs * kept,
+            provenance=provenance | thinned | {"given_frames": self.n_given},
         )
 
 
@@ -212,15 +217,19 @@ def run(job: FrameJob, n: int, progress: bool = False) -> list[Trajectory]:
     return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
 
 
-def forecast_job(trajectory: object, n_frames: int, settings: TrajectorySettings) -> Forecast:
+def forecast_job(
+    trajectory: object, n_frames: int, settings: TrajectorySettings, *, every: int = 1
+) -> Forecast:
     """The checked job of `forecast`; a `UserWarning`, a log record and
     provenance["notes"] say when it is not worth its cost.
     """
     check_count("n_frames", n_frames)
+    check_count("every", every)
     given = check_trajectory(as_trajectory(trajectory))
     check_model(settings.model, given, n_given=len(given))
     check_related(given)
-    return _told(Forecast(given, n_frames, settings, worth(settings.model, given)))
+    notes = worth(settings.model, given)
+    return _told(Forecast(given, n_frames, settings, notes, every=every))
 
 
 def interpolation_job(

@@ -75,6 +75,13 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "trajectory": [("none.xtc", "no file"), ("folder.sdf", "folder")],
             "output": [("x.sdf", ".xtc"), ("none/x.xtc", "no folder")],
             "frames": COUNT,
+            "every": [
+                ("0", "above 0"),
+                ("-1", "such as 200ps"),
+                ("2ms", "such as 200ps"),
+                ("0ps", "above 0"),
+                ("11fs", "no multiple of the"),
+            ],
             "level": [("0", "above 0 and at most 1"), ("1.5", "at most 1"), ("nan", "at most 1")],
             "broken": [("mend", "Known: redraw, report")],
             "stride": COUNT,

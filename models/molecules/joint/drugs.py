@@ -102,7 +102,7 @@ class Conformers:
     @property
     def conditional(self) -> Tensor:
         """Whose properties may be learnt from: all."""
-        return torch.ones(len(self), dtype=torch.bool)
+        return torch.ones(len(self), dtype=torch.bool, device="cpu")
 
     def take(self, rows: NDArray[np.int64]) -> Heavy:
         """The conformers of those rows, centred, padded to the most tokens that one of

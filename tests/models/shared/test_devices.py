@@ -44,9 +44,9 @@ DOORS = {
     "boltzmann/sampler.py:BoltzmannGenerator.log_prob",
     "boltzmann/sampler.py:BoltzmannGenerator.sample",
     "boltzmann/sampler.py:BoltzmannProposer._drawn",
+    "boltzmann/sampler.py:_rotation",
     "conformers/distance/sampler.py:draws",
     "conformers/energy/sampler.py:EnergySurface._block",
-    "conformers/points/sampler.py:PointModel.save",
     "conformers/sampler.py:NetworkModel._run",
     "fields/atoms/conditioned.py:ConditionedAtoms._as_values",
     "fields/atoms/conditioned.py:ConditionedAtoms.mean_std",
@@ -74,6 +74,7 @@ DOORS = {
     "molecules/properties/sampler.py:PropertyNetwork._values",
     "molecules/spectra/sampler.py:SpectrumModel._all",
     "molecules/spectra/sampler.py:SpectrumModel.log_likelihood",
+    "shared/run.py:save_module",
     "shared/backbones/products.py:fourier_coefficients",  # a table, made once
     "shared/backbones/log_strain.py:_svd",  # the value that an error message tells
     "torsions/distances/flow.py:TorsionScore.derivatives",

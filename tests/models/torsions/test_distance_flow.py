@@ -105,7 +105,8 @@ def test_draws_follow_the_density_even_where_steps_fold(factor):
     made = np.isfinite(log_q)
     assert made.mean() > 0.9
     assert np.allclose(log_q[made][:50], flow.log_prob(phi[made][:50]), atol=1e-5)
-    assert fits(phi[made], flow.log_prob, bins=8, fine=24) > 0.001
+    # where steps fold the density is as sharp as a spike: a coarse grid would miss it
+    assert fits(phi[made], flow.log_prob, bins=8, fine=96) > 0.001
 
 
 @pytest.mark.parametrize("factor", [CALM, pytest.param(LOUD, marks=pytest.mark.slow)])

@@ -163,6 +163,7 @@ BENCHMARKS = {
     "fields": "equidrift.bench.fields:run",
     "backbones": "equidrift.bench.backbones:run",
     "molecules": "equidrift.bench.molecules:run",
+    "scale": "equidrift.bench.scale:run",
 }
 
 

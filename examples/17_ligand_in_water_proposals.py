@@ -37,7 +37,7 @@ prepare(simulation, modeller.positions, temperature_K=300, seed=1)
 
 terms = turn_terms(system, ligand)  # of the ligand, and of its pairs with the water
 proposer = HeatBathProposer(TorsionTree.of(ensemble.molecule), terms)
-sampler = ProposalSampler(simulation, proposer, md_steps=25, n_proposals=1, atoms=ligand)
+sampler = ProposalSampler(simulation, proposer, md_steps=50, n_proposals=1, atoms=ligand)
 sampler.run(cycles)
 statistics = sampler.statistics
 print(f"{statistics.acceptance:.0%} of {statistics.proposed} proposals accepted")

@@ -223,8 +223,9 @@ def within(
     fractions -= np.floor(fractions + 0.5)
     most = radius_A * np.linalg.norm(inverse, axis=0)
     positions, numbers = [], []
-    for shift in np.ndindex(*(2 * np.ceil(most + 0.5).astype(int) + 1)):
-        steps = np.array(shift) - np.ceil(most + 0.5).astype(int)
+    furthest = np.floor(most + 0.5).astype(int)  # fractions are at most half a box
+    for shift in np.ndindex(*(2 * furthest + 1)):
+        steps = np.array(shift) - furthest
         image = fractions + steps
         rows = np.flatnonzero((np.abs(image) <= most).all(axis=1))
         at = image[rows] @ box_A

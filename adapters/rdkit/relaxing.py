@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 from equidrift.adapters.rdkit.conditions import relax_held
 from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.threads import thread_count
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import as_conformers
 from equidrift.errors import InputError, MoleculeError
@@ -72,7 +73,10 @@ def mmff_relax(
     elif len(finite):
         with rdBase.BlockLogs():
             results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
-                mol, numThreads=num_threads, maxIters=max_iterations, mmffVariant=variant
+                mol,
+                numThreads=thread_count(num_threads),
+                maxIters=max_iterations,
+                mmffVariant=variant,
             )
         energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
         moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
@@ -109,7 +113,7 @@ def field_relax(
         mol = to_mol(molecule, moved[finite])
         with rdBase.BlockLogs():
             results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(
-                mol, numThreads=num_threads, maxIters=UFF_ITERATIONS
+                mol, numThreads=thread_count(num_threads), maxIters=UFF_ITERATIONS
             )
         energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
         moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]

@@ -13,6 +13,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.threads import thread_count
 from equidrift.errors import CrashError, TimeLimitError
 from equidrift.isolated import run_apart
 from equidrift.records import Molecule
@@ -82,7 +83,7 @@ class Rung:
         options.useRandomCoords = self.random
         options.enableSequentialRandomSeeds = True
         options.randomSeed = seed
-        options.numThreads = num_threads
+        options.numThreads = thread_count(num_threads)
         options.pruneRmsThresh = -1.0
         options.maxIterations = attempts
         options.trackFailures = True

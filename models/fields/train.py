@@ -19,7 +19,7 @@ from equidrift.models.fields.atoms.train import train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.config import Name, TrainingConfig, check_run, config_errors
-from equidrift.models.shared.run import Request, either, entry
+from equidrift.models.shared.run import Kept, Request, either, entry
 
 UNSEEN = 1 << 29  # the first batch of a system that no training comes to
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
@@ -83,7 +83,7 @@ def train_points(request: Request) -> dict[str, Any]:
     return {"weights": str(path), "functions": count, **model.record}
 
 
-def _fitted(c: FieldTraining, budget_s: float, how: dict[str, Any]) -> tuple[FieldModel, int]:
+def _fitted(c: FieldTraining, budget_s: float, how: Kept) -> tuple[FieldModel, int]:
     """The model, and how many functions its limiting kernel was fitted to; `how` are the
     trainer's out, resume and progress.
     """

@@ -75,31 +75,22 @@ def half_of(key: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class QM9:
-    """Molecules in flat arrays; molecule k has the atoms offset[k]:offset[k+1] and the
-    bonds bond_offset[k]:bond_offset[k+1].
+class Packed:
+    """What flat arrays of molecules have in common: molecule k has the atoms
+    offset[k]:offset[k+1] and the bonds bond_offset[k]:bond_offset[k+1].
 
-    numbers uint8 (atoms,); positions_A float32 (atoms, 3), B3LYP/6-31G(2df,p);
-    formal_charges int8 (atoms,). bonds uint8 (bonds, 2), atoms counted within their
-    molecule; bond_orders uint8 (bonds,): 1, 2 or 3, Kekulised; aromatic bool (bonds,).
-    smiles (n,): RDKit's without stereo and explicit hydrogens, the key of the split;
-    index (n,): QM9's number. props float64 (n, 12) in the order and units of
-    `PROPERTIES`; split uint8 (n,): index into `SPLITS`; half_b bool (n,).
+    positions_A float32 (rows, 3). bonds uint8 (bonds, 2), atoms counted within their
+    molecule; bond_orders uint8 (bonds,): 1, 2 or 3, Kekulised. smiles (n,); split
+    uint8 (n,): index into `SPLITS`.
     """
 
-    numbers: NDArray[np.uint8]
     positions_A: NDArray[np.float32]
-    formal_charges: NDArray[np.int8]
     offset: NDArray[np.int64]
     bonds: NDArray[np.uint8]
     bond_orders: NDArray[np.uint8]
-    aromatic: NDArray[np.bool_]
     bond_offset: NDArray[np.int64]
     smiles: NDArray[np.str_]
-    index: NDArray[np.int64]
-    props: NDArray[np.float64]
     split: NDArray[np.uint8]
-    half_b: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.smiles)
@@ -108,6 +99,24 @@ class QM9:
     def sizes(self) -> NDArray[np.int64]:
         """Atoms of each molecule."""
         return np.diff(self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class QM9(Packed):
+    """QM9's molecules with their properties.
+
+    The positions have a row per atom, of B3LYP/6-31G(2df,p); the smiles are RDKit's
+    without stereo and explicit hydrogens, the key of the split. numbers uint8 and
+    formal_charges int8 (atoms,); aromatic bool (bonds,). index (n,): QM9's number.
+    props float64 (n, 12) in the order and units of `PROPERTIES`; half_b bool (n,).
+    """
+
+    numbers: NDArray[np.uint8]
+    formal_charges: NDArray[np.int8]
+    aromatic: NDArray[np.bool_]
+    index: NDArray[np.int64]
+    props: NDArray[np.float64]
+    half_b: NDArray[np.bool_]
 
     def rows(self, split: str, half: str | None = None) -> NDArray[np.int64]:
         """Indices of the molecules of a part ('train', 'val', 'test'), of one half

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError
+from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
 from equidrift.models.rigid import igso3
 from equidrift.models.rigid.body import RigidBody
@@ -150,12 +151,7 @@ class LocalRigidProposer(SteppedTogether):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
-        return {
-            "proposer": "rigid-local",
-            "atoms": self.atoms.tolist(),
-            "sigma_A": self.sigma_A,
-            "eps": self.eps,
-        }
+        return {"proposer": self.name, **plain_fields(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalRigidProposer:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import nn
@@ -62,6 +62,22 @@ class Task:
     unsaved: tuple[str, ...] = ()
 
 
+class Kept(TypedDict, total=False):
+    """Where a training is kept, and who is told of it: keywords of every `fit`.
+
+    out : Path or str or None
+        Folder of checkpoints; a temporary one if not given.
+    resume : bool
+        Go on from the checkpoint there.
+    progress : callable or None
+        Is told of every twentieth step.
+    """
+
+    out: Path | str | None
+    resume: bool
+    progress: Progress | None
+
+
 @dataclass(frozen=True)
 class Request:
     """What a training is asked for.
@@ -88,7 +104,7 @@ class Request:
     progress: Progress | None = None
 
     @property
-    def how(self) -> dict[str, Any]:
+    def how(self) -> Kept:
         """Where and how, as keywords of a model's `fit`."""
         return {"out": self.out, "resume": self.resume, "progress": self.progress}
 
@@ -203,10 +219,16 @@ def fit(  # noqa: PLR0913 - what a Task and a run hold, for callers without a co
 
     Parameters
     ----------
-    out : Path or str or None
-        Folder of checkpoints, a temporary one if not given.
-    resume : bool
-        Go on from the checkpoint there.
+    network, batches, loss : nn.Module, Batches, Loss
+        What is trained, on what, and how it is judged.
+    schedule : Schedule
+        Rates and steps.
+    budget_s : float
+        Seconds of training; infinite if the schedule's steps end it.
+    out, resume, progress : Path or str or None, bool, callable or None
+        See `Kept`.
+    held_out, held_out_loss : Batches or None, Loss or None
+        Batches that are not trained on, and their loss if it is not `loss`.
     """
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
         trainer = Trainer(network, schedule, Path(folder), held_out, held_out_loss)

@@ -12,12 +12,7 @@ Noise = Tensor | Callable[[], Tensor] | None
 
 
 def ancestral_step(
-    x: Tensor,
-    clean: Tensor,
-    sigma: float,
-    following: float,
-    churn: float = 0.0,
-    noise: Noise = None,
+    x: Tensor, clean: Tensor, sigma: float, following: float, churn: float = 0, noise: Noise = None
 ) -> Tensor:
     """x of noise level `sigma` at the level `following`.
 

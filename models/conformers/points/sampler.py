@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +23,7 @@ from equidrift.models.conformers.points.network import PointNetwork, PointSizes
 from equidrift.models.conformers.points.objective import PointData, batches_of, denoising_loss
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
 from equidrift.models.shared.devices import Device, pick_device
-from equidrift.models.shared.run import fit, fresh, load_network, save_module
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Kept, fit, fresh, load_network, save_module
 from equidrift.protocols import Callback
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 
@@ -92,7 +91,7 @@ class PointModel:
         return self.network.config.n_points
 
     @classmethod
-    def fit(  # noqa: PLR0913 - public: arrays and settings by name
+    def fit(
         cls,
         points: ArrayLike,
         *,
@@ -102,10 +101,8 @@ class PointModel:
         schedule: dict[str, Any] | None = None,
         batch: int = 64,
         seed: int = 0,
-        out: Path | str | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
         device: Device = None,
+        **kept: Unpack[Kept],
     ) -> PointModel:
         """Learn a distribution from sets of points.
 
@@ -125,13 +122,10 @@ class PointModel:
             Sets of a training step.
         seed : int
             Of the first weights, of the order of the sets and of the noise.
-        out, resume : path, bool
-            Folder of checkpoints (a temporary one if not given); go on from the one
-            there.
-        progress : callable, optional
-            Is told of every twentieth step.
         device : str or torch.device, optional
             Where to train; None is CUDA if there is one, else the CPU.
+        **kept
+            out, resume and progress; see `Kept`.
 
         Raises
         ------
@@ -153,12 +147,10 @@ class PointModel:
             denoising_loss,
             settings,
             math.inf if budget_s is None else budget_s,
-            out=out,
-            resume=resume,
-            progress=progress,
             held_out=(
                 batches_of(data.held_out, batch, seed + 1, place) if len(data.held_out) else None
             ),
+            **kept,
         )
         model = cls(network, radius=data.radius, handedness=data.handedness, device=place)
         model.training = trainer.card()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.objective import LinearBeta
 from equidrift.models.shared.devices import Device, pick_device
-from equidrift.models.shared.run import load_network, own_random_state
+from equidrift.models.shared.run import Kept, load_network, own_random_state
 from equidrift.models.shared.trainer import Progress
 from equidrift.seeds import check_seed
 
@@ -127,9 +127,7 @@ class AtomFieldModel(Saves):
         score_schedule: dict[str, Any] | None = None,
         batch: int = 16,
         seed: int = 0,
-        out: Path | str | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
+        **kept: Unpack[Kept],
     ) -> AtomFieldModel:
         """Learn a distribution from molecules with values on their atoms.
 
@@ -152,8 +150,12 @@ class AtomFieldModel(Saves):
             `score_schedule["steps"]` say how long.
         config, schedule, score_schedule : dict or None
             Sizes, as in `AtomConfig`; fields of `Schedule` for the GP and for the score.
-        out, resume : Path or str or None, bool
-            Folder of checkpoints, and whether to go on from those there.
+        batch : int
+            Molecules of a training step.
+        seed : int
+            Of the split, of the first weights, of the order and of the noise.
+        **kept
+            out, resume and progress; see `Kept`.
 
         Raises
         ------
@@ -175,9 +177,7 @@ class AtomFieldModel(Saves):
         settings = config or {}, schedule or {}, score_schedule or {}
         options = FitOptions(rank, quantity, unit, balanced, *settings, batch, seed)
         train, unseen = data[order[held:]], data[order[:held]]
-        return cls.fit_fields(
-            train, unseen, options, budget_s, out=out, resume=resume, progress=progress
-        )
+        return cls.fit_fields(train, unseen, options, budget_s, **kept)
 
     @classmethod
     def fit_fields(

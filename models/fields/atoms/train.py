@@ -23,7 +23,7 @@ from equidrift.models.shared.config import (
     config_errors,
     make_schedule,
 )
-from equidrift.models.shared.run import Request
+from equidrift.models.shared.run import Kept, Request
 
 # name -> (rank, quantity, unit)
 SYSTEMS = {
@@ -94,7 +94,7 @@ def train_atoms(request: Request) -> dict[str, Any]:
     return {"weights": str(path), **model.record}
 
 
-def _fitted(c: AtomTraining, budget_s: float, how: dict[str, Any]) -> AtomFieldModel:
+def _fitted(c: AtomTraining, budget_s: float, how: Kept) -> AtomFieldModel:
     """The model of a config; `how` are the trainer's out, resume and progress."""
     trunk = {"backbone": c.backbone} if c.backbone is not None else {}
     own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes | trunk, "batch": c.batch}

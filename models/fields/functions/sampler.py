@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Unpack, cast
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBe
 from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.draws import in_batches
-from equidrift.models.shared.run import fit, load_network
-from equidrift.models.shared.trainer import Progress, Trainer, stepped
+from equidrift.models.shared.run import Kept, fit, load_network
+from equidrift.models.shared.trainer import Trainer, stepped
 from equidrift.seeds import check_seed
 
 Array = NDArray[np.float64]
@@ -100,9 +100,7 @@ class FieldModel(Saves):
         schedule: dict[str, Any] | None = None,
         batch: int = 32,
         seed: int = 0,
-        out: Path | str | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
+        **kept: Unpack[Kept],
     ) -> FieldModel:
         """Learn a distribution from functions.
 
@@ -138,8 +136,12 @@ class FieldModel(Saves):
             Seconds of training of the network, or None in `schedule["steps"]`'s favour.
         schedule : dict or None
             Settings of `models.shared.trainer.Schedule`.
-        out, resume : Path or str or None, bool
-            Folder of checkpoints (None: a temporary one), and whether to go on there.
+        batch : int
+            Functions of a training step.
+        seed : int
+            Of the first weights, of the order of the functions and of the noise.
+        **kept
+            out, resume and progress; see `Kept`.
 
         Raises
         ------
@@ -160,8 +162,7 @@ class FieldModel(Saves):
         )
         if model.networked:
             batches, held_out = training_batches(data, batch, seed)
-            how: dict[str, Any] = {"seed": seed, "out": out, "resume": resume, "progress": progress}
-            model.train(batches, budget_s, schedule or {}, held_out=held_out, **how)
+            model.train(batches, budget_s, schedule or {}, seed=seed, held_out=held_out, **kept)
         return model
 
     @property
@@ -200,10 +201,8 @@ class FieldModel(Saves):
         schedule: dict[str, Any],
         *,
         seed: int = 0,
-        out: Path | str | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
         held_out: Callable[[int], tuple[Tensor, Tensor, Tensor]] | None = None,
+        **kept: Unpack[Kept],
     ) -> Trainer:
         """Train the network on batches (x, y, mask) of standardised functions; the
         EMA's weights stay in the model.
@@ -223,11 +222,9 @@ class FieldModel(Saves):
             lambda _, part: measured(part.data, part.seed(seed, NOISE)),
             make_schedule(schedule, weight_decay=0.0),
             budget_s,
-            out=out,
-            resume=resume,
-            progress=progress,
             held_out=None if held_out is None else (lambda step: Batch(*held_out(step))),
             held_out_loss=lambda _, data: measured(data, seed ^ NOISE),
+            **kept,
         )
         self.diffusion.eval()
         self.record, self.training = trainer.summary(), trainer.card()

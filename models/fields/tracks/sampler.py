@@ -36,10 +36,10 @@ from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
 from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.likelihood import probe_vectors
-from equidrift.models.shared.run import check_task, own_random_state, save_module
+from equidrift.models.shared.run import Kept, check_task, own_random_state, save_module
 from equidrift.models.shared.run import fit as train_network
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress, Schedule, Stepped, Trainer, stepped
+from equidrift.models.shared.trainer import Schedule, Stepped, Trainer, stepped
 from equidrift.seeds import check_seed
 from equidrift.weights import load_weights
 
@@ -64,7 +64,7 @@ class TrackModel:
         self.record: dict[str, Any] = {}
 
     @classmethod
-    def fit(  # noqa: PLR0913 - public: arrays and settings by name
+    def fit(
         cls,
         times: ArrayLike,
         tracks: ArrayLike,
@@ -74,12 +74,22 @@ class TrackModel:
         schedule: dict[str, Any] | None = None,
         batch: int = 64,
         seed: int = 0,
-        out: Path | str | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
+        **kept: Unpack[Kept],
     ) -> TrackModel:
-        """Learn from tracks (F, n, 3) of unit vectors (`data.unit_vectors`) at times
-        (n,); options as `FieldModel.fit`.
+        """Learn from tracks of unit vectors; see `data.unit_vectors`.
+
+        Parameters
+        ----------
+        times : array_like, shape (n,)
+            Of the places, the same for all tracks; in any one unit.
+        tracks : array_like, shape (F, n, 3)
+            Unit vectors.
+        network : NetworkConfig or None
+            Sizes; None is attention of 64 channels in 3 layers.
+        budget_s, schedule, batch, seed
+            As of `FieldModel.fit`.
+        **kept
+            out, resume and progress; see `Kept`.
 
         Raises
         ------
@@ -97,8 +107,8 @@ class TrackModel:
         prior = TrackPrior.fit(torch.tensor(t, device="cpu"), torch.tensor(y, device="cpu"), seed)
         with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
-        how = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
         settings = make_schedule(schedule or {}, weight_decay=0.0)
+        how = {"budget_s": budget_s, **kept}
         model.record = _train(model, t, y, batch, seed, settings, how).card()
         return model
 

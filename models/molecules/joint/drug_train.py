@@ -28,7 +28,7 @@ from equidrift.models.molecules.joint.data import property_scale
 from equidrift.models.molecules.joint.drugs import Conformers, DrugSet
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, Weights, joint_loss
-from equidrift.models.shared.config import TrainingConfig
+from equidrift.models.shared.config import Name, TrainingConfig
 from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
@@ -47,7 +47,7 @@ class DrugTraining(TrainingConfig):
     bond_weight : what bonds count against types.
     """
 
-    name: str = Field(default="my-drugs", pattern=r"^[\w.+-]+$")
+    name: Name = "my-drugs"
     data: str
     init: str | None = None
     batch: int = Field(default=32, ge=2)
@@ -58,7 +58,7 @@ class DrugTraining(TrainingConfig):
     def begin(self) -> JointNetwork:
         """The network, with random weights, or those of `init` where they fit."""
         sizes = JointConfig(**{**self.network, "alphabet": DRUG_TOKENS.name})
-        network: JointNetwork = fresh(lambda: JointNetwork(sizes), self.seed)
+        network = fresh(lambda: JointNetwork(sizes), self.seed)
         if self.init is not None:
             take_over(network, self.init)
         return network

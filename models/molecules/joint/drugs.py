@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.molecules.data import SPLITS
+from equidrift.models.molecules.data import SPLITS, Packed
 from equidrift.models.molecules.joint.alphabet import DRUG_TOKENS
 from equidrift.models.molecules.joint.data import Heavy
 
@@ -24,34 +24,20 @@ TOOL = "tools/make_drug_molecules.py"
 
 
 @dataclass(frozen=True, eq=False)
-class DrugSet:
+class DrugSet(Packed):
     """Heavy atoms of molecules, and conformers of them.
 
-    Molecule k has the atoms offset[k]:offset[k+1], the bonds
-    bond_offset[k]:bond_offset[k+1] and the conformers first[k]:first[k+1].
-
-    kinds int8 (atoms, 3): element, formal charge, hydrogens carried. bonds uint8
-    (bonds, 2), atoms counted within their molecule; bond_orders uint8 (bonds,),
-    Kekulised. smiles (n,): of the neutral molecule, with stereo. split uint8 (n,):
-    index into `SPLITS`. props float32 (n, 5) in the order of the alphabet's properties.
-    positions_A float32 (rows, 3), the conformers of a molecule one after the other;
-    energies_kcal float32 (conformers,), above the molecule's lowest.
+    The positions are those of the conformers, one after the other; molecule k has the
+    conformers first[k]:first[k+1]. The smiles are of the neutral molecule, with stereo.
+    kinds int8 (atoms, 3): element, formal charge, hydrogens carried. props float32 (n,
+    5) in the order of the alphabet's properties. energies_kcal float32 (conformers,),
+    above the molecule's lowest.
     """
 
     kinds: NDArray[np.int8]
-    offset: NDArray[np.int64]
-    bonds: NDArray[np.uint8]
-    bond_orders: NDArray[np.uint8]
-    bond_offset: NDArray[np.int64]
-    smiles: NDArray[np.str_]
-    split: NDArray[np.uint8]
     props: NDArray[np.float32]
     first: NDArray[np.int64]
-    positions_A: NDArray[np.float32]
     energies_kcal: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.smiles)
 
     @classmethod
     def load(cls, path: Path | str) -> DrugSet:
@@ -84,7 +70,7 @@ class Conformers:
 
     def __init__(self, drugs: DrugSet, part: str):
         self.drugs = drugs
-        sizes, counts = np.diff(drugs.offset), np.diff(drugs.first)
+        sizes, counts = drugs.sizes, np.diff(drugs.first)
         known = [tuple(kind) for kind in drugs.kinds.tolist()]
         codes = np.array([DRUG_TOKENS.type_of.get(kind, -1) for kind in known], np.int64)
         whole = np.minimum.reduceat(codes, drugs.offset[:-1]) >= 0

@@ -49,16 +49,17 @@ def step_sigmas(steps: int) -> Floats:
 
 
 class TorsionScore:
-    """The network's score of one molecule's torsions at one frozen geometry.
+    """The network's score of one molecule's torsions, at a frozen local geometry.
 
     Parameters
     ----------
-    network : DistanceNetwork
-        In the precision that is wanted of the scores.
-    graph : HeavyGraph
+    network, graph : DistanceNetwork, HeavyGraph
+        In the precision that is wanted of the scores; the molecule's heavy atoms, bonds
+        and torsions.
     positions_A : float64, shape (n, 3) or (k, n, 3)
         Heavy atoms; of each of k states if they differ.
     kT_eV : float
+        Temperature of the ensemble whose score this is.
     block : int64, shape (w,), or None
         Torsions that are drawn; the others stand as in `positions_A`. None is all.
     """

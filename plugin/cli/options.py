@@ -75,11 +75,16 @@ CHARGE_HELP = (
     "Default: what its hydrogens imply."
 )
 Charge = Annotated[int | None, option(CHARGE, CHARGE_HELP, panel=READING)]
-SMILES_HELP = (
-    "The molecule of a .pdb file as a SMILES: bond orders and charges are taken from it. "
-    "Default: they are perceived from the file."
-)
-Smiles = Annotated[str | None, option(Kind("SMILES", str), SMILES_HELP, "--smiles", panel=READING)]
+Smiles = Annotated[
+    str | None,
+    option(
+        Kind("SMILES", str),
+        "The molecule of a .pdb file as a SMILES: bond orders and charges are taken from it. "
+        "Default: they are perceived from the file.",
+        "--smiles",
+        panel=READING,
+    ),
+]
 LargestFragment = Annotated[
     bool,
     flag("--largest-fragment", "Keep only the largest fragment of a salt or solvate.", READING),
@@ -137,6 +142,7 @@ class SharedRun(ModelRun):
 class ShardedRun(SharedRun):
     """What every command takes whose work the jobs of a cluster can share."""
 
+    output: Output
     shard: ShardPart = None
     ray: RayAddress = None
     gpus_per_task: GpusPerTask = 0.0

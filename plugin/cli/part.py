@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from equidrift.cli import output
+from equidrift.cli.options import ShardedRun
 from equidrift.cli.shared import Work, made
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.cli.values import Part
@@ -31,51 +32,7 @@ class ContextManagedPool(Pool, Protocol):
     def __exit__(self, *raised: object) -> None: ...
 
 
-class Sharded(Protocol):
-    """What a request says of a job."""
-
-    @property
-    def output(self) -> Path:
-        """The file that the shards will become."""
-        ...
-
-    @property
-    def shard(self) -> Part | None:
-        """Which job this is."""
-        ...
-
-    @property
-    def workers(self) -> int | None:
-        """Local workers."""
-        ...
-
-    @property
-    def threads(self) -> int | None:
-        """CPU threads of all workers, or of a task of Ray."""
-        ...
-
-    @property
-    def ray(self) -> str | None:
-        """Address of a Ray cluster."""
-        ...
-
-    @property
-    def gpus_per_task(self) -> float:
-        """GPUs of a task of Ray."""
-        ...
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether files that exist may be replaced."""
-        ...
-
-    @property
-    def as_json(self) -> bool:
-        """Whether the summary is for a program."""
-        ...
-
-
-def check_part(request: Sharded) -> None:
+def check_part(request: ShardedRun) -> None:
     """Refuse what the jobs of an array cannot do."""
     if request.ray is not None:
         _check_ray(request)
@@ -90,7 +47,7 @@ def check_part(request: Sharded) -> None:
         )
 
 
-def _check_ray(request: Sharded) -> None:
+def _check_ray(request: ShardedRun) -> None:
     if request.workers is not None or request.shard is not None:
         other = "--workers" if request.workers is not None else "--shard"
         raise InputError(f"--ray and {other} both say who makes the shards; give one of them")
@@ -98,7 +55,7 @@ def _check_ray(request: Sharded) -> None:
         raise InputError("--ray needs a file as output, in a folder of all nodes; give -o FILE")
 
 
-def ray_pool(request: Sharded) -> ContextManagedPool | None:
+def ray_pool(request: ShardedRun) -> ContextManagedPool | None:
     """The pool of a Ray cluster, if the request names one."""
     if request.ray is None:
         return None
@@ -123,7 +80,7 @@ def open_part(
 class PartRun:
     """One job: what it has done, and what its summary says."""
 
-    def __init__(self, request: Sharded, part: Part, folder: ShardFolder) -> None:
+    def __init__(self, request: ShardedRun, part: Part, folder: ShardFolder) -> None:
         self.request, self.part, self.folder = request, part, folder
         self.begun = time.monotonic()
         self.counts = {"shards": 0, "done_before": 0, "molecules": 0, "conformers": 0, "failed": 0}

@@ -7,32 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from equidrift.errors import OTHER_FORMATS, EquidriftError, InputError, MoleculeError
 from equidrift.files.journal import file_sha256
 from equidrift.files.unpacked import STDIN, names_file, plain_suffix, unpacked
 from equidrift.inputs import check_charge
+from equidrift.protocols import FileRecord
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
 READ = (".smi", ".smiles", ".txt", ".csv", ".sdf", ".mol", ".mol2", ".pdb")
-
-
-class Record(Protocol):
-    """One entry of a file, as a host reads it; without a molecule, `error` says why."""
-
-    @property
-    def title(self) -> str:
-        """Its name, else what stands for it in messages."""
-
-    @property
-    def molecule(self) -> Molecule | None:
-        """The molecule; None if it cannot be read."""
-
-    @property
-    def error(self) -> str | None:
-        """What is wrong; None if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +94,7 @@ class Inputs:
         yield from self._rest
 
 
-def _entries(sources: Sequence[str | Iterator[Record]], charge: int | None) -> Iterator[Entry]:
+def _entries(sources: Sequence[str | Iterator[FileRecord]], charge: int | None) -> Iterator[Entry]:
     for source in sources:
         if isinstance(source, str):
             yield Entry(source, _from_smiles(source, charge))

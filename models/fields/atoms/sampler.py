@@ -87,10 +87,8 @@ class AtomFieldModel(Saves):
     ):
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
-        self.quantiles: Array = np.broadcast_to(
-            [NormalDist().inv_cdf(0.5 + level / 2) for level in COVERAGES],
-            (len(SHARES), len(COVERAGES)),
-        )
+        normal = [NormalDist().inv_cdf(0.5 + level / 2) for level in COVERAGES]
+        self.quantiles: Array = np.broadcast_to(normal, (len(SHARES), len(COVERAGES)))
         self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
         self.training: dict[str, Any] = {}  # the same for the card
 

@@ -67,8 +67,7 @@ def prepare(
         positive("temperature_K", temperature_K, 300)
     if not 0 <= min_distance_A < math.inf:
         raise InputError(
-            f"min_distance_A must be 0 or a positive length, not {min_distance_A}; give for "
-            f"example 0.5"
+            f"min_distance_A must be 0 or a positive length, not {min_distance_A}; give 0.5, say"
         )
     velocity_seed = None if seed is None else openmm_seed(seed)
     system = context.getSystem()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdForceFieldHelpers
 
+from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.mmff import parameters
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.geometry import Floats

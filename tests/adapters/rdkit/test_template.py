@@ -99,7 +99,7 @@ def test_xyz_and_atoms_are_read_by_their_smiles(smiles: str, tmp_path: Path) -> 
     [
         ("CCO", "CCN", r"lacks what is atom O\d of LIG 1 A .*; its atom 2 \(N\) is not in"),
         ("CCO", "CCCO", r"its atom \d \(C\) is not in the geometry; C3O1 without"),
-        ("CC(=O)O", "CC(=O)[O-]", r"atom O\d of LIG 1 A .* has 1 hydrogens in the geometry, 0 in"),
+        ("CC(=O)O", "CC(=O)[O-]", r"atom O\d of LIG 1 A .* has 1 hydrogen in the geometry, 0 in"),
         ("CC(=O)C", "CC(=C)O", "is not the molecule of this geometry"),
         ("C1CCCC1C", "C=CCCCC", "only the geometry has the bond C"),
         ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", r"another stereo than this geometry at C\d+;"),

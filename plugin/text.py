@@ -14,6 +14,7 @@ MAX_NAME = 10_000  # characters of a molecule's name or title
 MAX_LABEL = 64  # characters of the name of an atom or residue; PDB has 4
 MAX_VALUE = 1_000_000  # characters of a property's value
 _LINES = "\n\t"  # the control characters that a value of several lines may have
+_TITLE = 120  # characters of a title in a summary
 _SHOWN = 40  # characters of a text in a message
 # SMILES, then ChemAxon's extension |...| (which may hold spaces), then the name
 _CONSONANT_Y = re.compile("(?<=[^aeiou])y$")
@@ -98,6 +99,11 @@ def counted(number: int, noun: str, one: str = "", more: str = "") -> str:
     if number == 1:
         return f"{number} {noun} {one}".rstrip()
     return f"{number} {_CONSONANT_Y.sub('ie', noun)}s {more}".rstrip()
+
+
+def brief(text: str) -> str:
+    """A title as a summary shows it: its beginning if it is long."""
+    return text if len(text) <= _TITLE else f"{text[: _TITLE - 3]}..."
 
 
 def one_line(text: str) -> str:

@@ -143,7 +143,9 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None, smiles: str | None = 
     """
     if not isinstance(atoms, Atoms):
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
-    if len(atoms) and not (atoms.numbers.min() >= 1 and atoms.numbers.max() < len(SYMBOLS)):
+    if not len(atoms):
+        raise MoleculeError("there are no atoms; give a frame that holds some")
+    if not (atoms.numbers.min() >= 1 and atoms.numbers.max() < len(SYMBOLS)):
         low, high = atoms.numbers.min(), atoms.numbers.max()
         raise MoleculeError(
             f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}"

@@ -122,6 +122,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
             "the molecule holds an atom without an element ('*' or a query atom); replace it "
             "by a real one"
         )
+    _refuse_queries(mol)
     _refuse_aromatic_chains(mol)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
@@ -141,6 +142,24 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         stereo_groups=np.array(stereo_group_rows(mol)),
         **_residues(mol),
     )
+
+
+def _refuse_queries(mol: Chem.Mol) -> None:
+    """Raise `MoleculeError` for an atom or bond that stands for several, such as a list
+    of elements or `~`: RDKit takes one of them, or none.
+    """
+    found = [f"{atom.GetSymbol()}{atom.GetIdx()}" for atom in mol.GetAtoms() if atom.HasQuery()]
+    found += [
+        f"{bond.GetBeginAtom().GetSymbol()}{bond.GetBeginAtomIdx()}~"
+        f"{bond.GetEndAtom().GetSymbol()}{bond.GetEndAtomIdx()}"
+        for bond in mol.GetBonds()
+        if bond.HasQuery()
+    ]
+    if found:
+        raise MoleculeError(
+            f"the molecule holds query atoms or bonds, which stand for several ({found[0]}, "
+            "numbered from 0); replace them by real ones"
+        )
 
 
 def _refuse_aromatic_chains(mol: Chem.Mol) -> None:

@@ -205,6 +205,11 @@ def _errors_told() -> Iterator[None]:
     except BrokenPipeError as error:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(PIPE_CLOSED) from error
+    except OSError as error:  # a full disk, a file system that is read-only, a file withdrawn
+        logger.debug("the error in full", exc_info=True)
+        what = "" if error.filename is None else f"{str(error.filename)!r}: "
+        typer.echo(f"equidrift: {what}{error.strerror or error}", err=True)
+        raise typer.Exit(FAILED) from error
     except EquidriftError as error:
         typer.echo(f"equidrift: {_told(error)}", err=True)
         bad_input = isinstance(error, ValueError | TypeError | MissingDependencyError)

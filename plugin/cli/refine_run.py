@@ -38,7 +38,7 @@ from equidrift.scale.folder import ShardWriter
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard, shards_of
 from equidrift.scale.writers import Gatherer, open_gathering
-from equidrift.text import counted
+from equidrift.text import brief, counted
 
 MAX_SHOWN = 20  # notes in the summary
 
@@ -318,8 +318,11 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"a check: {output.reasons(summary['kept_input'])}",
         output.rate_line(summary, "conformers"),
         *output.resumed_lines(summary, "conformer"),
-        *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_SHOWN]),
+        *(f"  note: {brief(note['title'])}: {note['note']}" for note in notes[:MAX_SHOWN]),
         *([f"  and {more} more; --json lists them all"] if more > 0 else []),
-        *(f"  failed: {failure['title']}: {failure['error']}" for failure in summary["failures"]),
+        *(
+            f"  failed: {brief(failure['title'])}: {failure['error']}"
+            for failure in summary["failures"]
+        ),
     ]
     return "\n".join(lines)

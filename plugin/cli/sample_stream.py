@@ -28,7 +28,7 @@ from equidrift.records import Ensemble, Molecule
 from equidrift.scale.folder import ShardWriter
 from equidrift.scale.writers import Gatherer
 from equidrift.stereo import isomers_of
-from equidrift.text import counted
+from equidrift.text import brief, counted
 
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
@@ -238,8 +238,8 @@ def failure_line(failure: dict[str, Any]) -> str:
     """A molecule that failed, or of which fewer conformers than asked for were written."""
     if "written" in failure:
         note = "these are written (--strict for all or none)"
-        return f"  short: {failure['title']}: {failure['error']} {note}"
-    return f"  failed: {failure['title']}: {failure['error']}"
+        return f"  short: {brief(failure['title'])}: {failure['error']} {note}"
+    return f"  failed: {brief(failure['title'])}: {failure['error']}"
 
 
 def price_text(summary: Mapping[str, Any]) -> str:
@@ -265,7 +265,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"  drawn {summary['drawn']}, rejected and drawn again: "
         f"{output.reasons(summary['rejected'])}{repeats}{pruned}",
         output.rate_line(summary, "conformers") + price_text(summary),
-        *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
+        *(f"  note: {brief(note['title'])}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
         *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
     ]
     if len(failures) > MAX_FAILURES_SHOWN:

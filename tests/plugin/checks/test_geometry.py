@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import equidrift
 from equidrift.checks.bond_lengths import references_A
 from equidrift.checks.cumulenes import cumulated_bonds
 from equidrift.checks.geometry import (
@@ -138,6 +139,23 @@ def test_check_geometry_rejects_a_bond_when_it_leaves_its_reference_window(smile
     check, references = GeometryCheck(molecule), references_A(molecule)
     np.testing.assert_allclose(check.shortest_A, 0.90 * references[:, 0])
     np.testing.assert_allclose(check.longest_A, 1.12 * references[:, 1])
+    start = equidrift.sample(molecule, 1, model="etkdg").positions_A[0]
+    ends = np.bincount(molecule.bonds.ravel())
+    leaves = [k for k, (i, j) in enumerate(molecule.bonds.tolist()) if 1 in (ends[i], ends[j])]
+    assert leaves
+    for k in leaves:
+        i, j = sorted(molecule.bonds[k].tolist(), key=lambda atom: -ends[atom])  # j is the end
+        way = (start[j] - start[i]) / np.linalg.norm(start[j] - start[i])
+        shortest, longest = check.shortest_A[k], check.longest_A[k]
+        for length, inside in (
+            (shortest - 0.005, False),
+            (shortest + 0.005, True),
+            (longest - 0.005, True),
+            (longest + 0.005, False),
+        ):
+            x = start.copy()
+            x[j] = start[i] + length * way
+            assert (check(x[None])[0] != BOND_LENGTH) == inside, (k, length)
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def _pocket(path: Path) -> tuple[Molecule, Floats]:
     if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
         reason = records[0].error if records else "it is empty"
         raise InputError(
-            f"{str(path)!r} holds {counted(len(records), 'entry')}, and one pocket with coordinates is "
-            f"wanted: {reason or 'split the file'}"
+            f"{str(path)!r} holds {counted(len(records), 'entry')}, and one pocket with "
+            f"coordinates is wanted: {reason or 'split the file'}"
         )
     return records[0].molecule, records[0].positions_A[0]
 
@@ -105,8 +105,8 @@ def _shapes(request: Request) -> Ensemble:
     found = list(load_all(request.ligand, problems=problems))
     if len(found) != 1:
         raise InputError(
-            f"{request.ligand!r} holds {counted(len(found), 'molecule')} with coordinates, and one is "
-            f"wanted: {'; '.join(problems) or 'split the file'}"
+            f"{request.ligand!r} holds {counted(len(found), 'molecule')} with coordinates, "
+            f"and one is wanted: {'; '.join(problems) or 'split the file'}"
         )
     return found[0]
 

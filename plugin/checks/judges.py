@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equidrift.checks.goals import EXACT, GRAPH_PROPERTIES, Goal, pareto_front
+
 NETWORK = "network"  # its scores are named by the property alone
 
 
@@ -52,7 +54,7 @@ def gfn2_scales() -> Mapping[str, Scale]:
 
 
 def achieved(
-    targets: Mapping[str, float],
+    targets: Mapping[str, float | str],
     scores: Mapping[str, Sequence[float]],
     judges: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
@@ -60,8 +62,8 @@ def achieved(
 
     Parameters
     ----------
-    targets : mapping of str to float
-        The value asked for of each property.
+    targets : mapping of str to float or str
+        What was asked for of each property.
     scores : mapping of str to sequence of float
         The values of all molecules, named `PROPERTY` (the judge `network`) or
         `PROPERTY/JUDGE`; NaN if a judge failed.
@@ -80,16 +82,96 @@ def achieved(
     rows = []
     for name, values in scores.items():
         label, _, judge = name.partition("/")
-        if label in targets:
-            rows.append(_row(label, targets[label], judge or NETWORK, values))
+        if label not in targets:
+            continue
+        if label in GRAPH_PROPERTIES:
+            rows.append(_graph_row(Goal.of(label, targets[label]), values))
+        else:
+            rows.append(_row(label, float(targets[label]), judge or NETWORK, values))
     told = {(row["property"], row["judge"]) for row in rows}
     rows += [
-        _row(name, target, judge, ())
+        _row(name, float(target), judge, ())
         for name, target in targets.items()
         for judge in judges
-        if (name, judge) not in told
+        if (name, judge) not in told and name not in GRAPH_PROPERTIES and judge != EXACT
     ]
     return rows
+
+
+def _graph_row(goal: Goal, values: Sequence[float]) -> dict[str, Any]:
+    found = np.asarray(values, np.float64)
+    row = {"property": goal.name, "target": goal.told, "judge": EXACT, "molecules": len(found)}
+    if not len(found):
+        return row
+    row["mean"] = float(found.mean())
+    if goal.kind == "=":
+        row |= _error_of(goal.misses(found))
+    elif not goal.limit:
+        row["best"] = float(found[goal.misses(found).argmin()])
+    return row
+
+
+def _error_of(off: NDArray[np.float64]) -> dict[str, float]:
+    """The mean of absolute errors (k,), and its standard error where there are two."""
+    row = {"mean_absolute_error": float(off.mean())}
+    if len(off) > 1:
+        row["mean_absolute_error_se"] = float(off.std(ddof=1) / np.sqrt(len(off)))
+    return row
+
+
+def pareto(
+    targets: Mapping[str, float | str],
+    scores: Mapping[str, Sequence[float]],
+    smiles: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Molecules that no other one is as near to every target as and nearer to one.
+
+    Parameters
+    ----------
+    targets : mapping of str to float or str
+        What was asked for of each property.
+    scores : mapping of str to sequence of float
+        Values of all molecules by property.
+    smiles : sequence of str
+        Of the molecules.
+
+    Returns
+    -------
+    list of dict
+        `smiles` and the values of the targets, the best at the first target first;
+        empty where fewer than two targets that are no limits have values.
+    """
+    goals = {
+        name: Goal.of(name, wanted) if name in GRAPH_PROPERTIES else Goal(name, "=", float(wanted))
+        for name, wanted in targets.items()
+        if len(scores.get(name, ())) == len(smiles)
+    }
+    aimed = [goal for goal in goals.values() if not goal.limit]
+    if len(aimed) < 2 or not smiles:
+        return []
+    misses = np.stack([g.misses(np.asarray(scores[g.name], np.float64)) for g in aimed], axis=1)
+    known = np.flatnonzero(np.isfinite(misses).all(1))
+    front = known[pareto_front(misses[known])]
+    order = front[np.argsort(misses[front, 0], kind="stable")]
+    return [
+        {"smiles": smiles[k], **{name: float(scores[name][k]) for name in goals}}
+        for k in order.tolist()
+    ]
+
+
+def pareto_text(rows: Sequence[Mapping[str, Any]], most: int = 10) -> list[str]:
+    """The first rows of `pareto` as lines of a table; none where there are no rows."""
+    if not rows:
+        return []
+    names = [name for name in rows[0] if name != "smiles"]
+    lines = [f"Pareto front, {len(rows)} molecules: " + "  ".join(f"{n:>8}" for n in names)]
+    indent = len(lines[0]) - len("  ".join(f"{n:>8}" for n in names))
+    for row in rows[:most]:
+        values = "  ".join(f"{row[name]:8.4g}" for name in names)
+        lines.append(f"{'':{indent}}{values}  {row['smiles']}")
+    if len(rows) > most:
+        lines.append(f"{'':{indent}}and {len(rows) - most} more (--json lists all)")
+    return lines
 
 
 def _row(name: str, target: float, judge: str, values: Sequence[float]) -> dict[str, Any]:
@@ -109,20 +191,20 @@ def _row(name: str, target: float, judge: str, values: Sequence[float]) -> dict[
         found = scale.b3lyp(found)
     row["mean"] = float(found.mean())
     if judge == NETWORK or scale is not None:
-        off = np.abs(found - target)
-        row["mean_absolute_error"] = float(off.mean())
-        if len(off) > 1:
-            row["mean_absolute_error_se"] = float(off.std(ddof=1) / np.sqrt(len(off)))
+        row |= _error_of(np.abs(found - target))
     return row
 
 
 def achieved_text(row: Mapping[str, Any]) -> str:
     """One row of `achieved` as a line for people."""
-    start = f"{row['property']}: target {row['target']:g}, "
+    target = row["target"] if isinstance(row["target"], str) else f"{row['target']:g}"
+    start = f"{row['property']}: target {target}, "
     judge = f"judge {row['judge']}"
     if not row["molecules"]:
         return f"{start}the {judge} has no value of it"
     start += f"achieved ({judge}) mean {row['mean']:.3g}"
+    if row["judge"] == EXACT and "mean_absolute_error" not in row:
+        return start + (f", best {row['best']:.3g}" if "best" in row else ", kept by all")
     if "mean_absolute_error" not in row:
         return f"{start} on the judge's own scale, which is not the target's"
     line = f"{start}, off by {row['mean_absolute_error']:.2g} on average"

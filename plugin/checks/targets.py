@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.checks.goals import GRAPH_PROPERTIES, Goal, goals_of
 from equidrift.checks.molecule import Raw
 from equidrift.checks.valency import VALENCES
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
@@ -75,7 +77,11 @@ def check_targets(
             raise UnknownNameError(
                 "property",
                 str(given),
-                [*known, *(alias for alias, own in ALIASES.items() if own in known)],
+                [
+                    *known,
+                    *(alias for alias, own in ALIASES.items() if own in known),
+                    *GRAPH_PROPERTIES,
+                ],
             )
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise InputTypeError(
@@ -90,6 +96,51 @@ def check_targets(
         wanted[label] = float(value)
     _check_agreement(wanted)
     return dict(sorted(wanted.items()))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The targets of a run: what the model aims at, and the goals that its molecules
+    are chosen by.
+    """
+
+    aims: dict[str, float]
+    goals: tuple[Goal, ...]
+    others: dict[str, float]
+
+    @property
+    def told(self) -> dict[str, float | str]:
+        """All of them as they were asked for, in the order of their names."""
+        told: dict[str, float | str] = {**self.others, **{g.name: g.told for g in self.goals}}
+        return dict(sorted(told.items()))
+
+
+def check_wishes(
+    targets: Mapping[str, Any], model: MoleculeModel, *, force: bool = False
+) -> Wishes:
+    """Targets of the model's properties, and goals for those of the graph.
+
+    A goal that the model was trained on steers it as well. Errors are those of
+    `check_targets`, and of `Goal.of`.
+
+    Parameters
+    ----------
+    targets : mapping
+        Property -> value; of the graph's properties also "max", "min", "<90", ">20".
+    model : MoleculeModel
+        Its `properties` tell what it can aim at.
+    force : bool
+        Only warn of a value outside the range.
+    """
+    goals, others = goals_of(targets)
+    values = {g.name: g.value for g in goals if g.kind == "=" and g.name in model.properties}
+    aims = check_targets({**others, **values}, model, force=force) if others or values else {}
+    numbers = {name: value for name, value in aims.items() if name not in values}
+    for goal in goals:
+        aim = goal.aim(model.properties[goal.name]) if goal.name in model.properties else None
+        if aim is not None:
+            aims[goal.name] = aim
+    return Wishes(dict(sorted(aims.items())), goals, numbers)
 
 
 def _check_range(name: str, value: float, limits: tuple[float, float], force: bool) -> None:

@@ -21,7 +21,14 @@ MODEL_HELP = (
     "A model that `equidrift models` lists for generate, or the path of weights you trained."
 )
 TARGET = Kind("PROPERTY=VALUE", str)
-TARGET_HELP = "A property to aim at, such as gap_eV=7.0 or dipole_D=2.5."
+TARGET_HELP = (
+    "A property to aim at, such as gap_eV=7.0 or dipole_D=2.5. logP, QED, MW, TPSA and SA are "
+    "computed exactly and also take max, min or a limit: QED=max, 'TPSA<90'."
+)
+CANDIDATES_HELP = (
+    "Draws of which the one nearest to the targets of logP, QED, MW, TPSA and SA is kept. Default: "
+    "8 if there is one that is no limit, else 1."
+)
 GUIDANCE_HELP = (
     "How strongly --target acts. 1 is plain conditioning; larger values hold closer to the target "
     "and make the molecules less diverse. Default: the model's own."
@@ -31,8 +38,9 @@ FORCE_HELP = (
 )
 JUDGE = one_of("judge", JUDGES)
 JUDGE_HELP = (
-    "What measures the properties of the new molecules: a network, or GFN2-xTB (gfn2, which needs "
-    "the extra xtb). Default: network with --target, else nothing is measured."
+    "What measures the properties of the new molecules: a network, GFN2-xTB (gfn2, which needs the "
+    "extra xtb), or RDKit (logP, QED, MW, TPSA, SA). Default: what the --target needs, else nothing "
+    "is measured."
 )
 FRAGMENT_HELP = (
     "Build every molecule around the heavy atoms of this .sdf, .mol or .pdb file, held at its "
@@ -55,6 +63,7 @@ class Request(options.SharedRun):
     target: Annotated[list[str] | None, option(TARGET, TARGET_HELP, panel=TARGETS, many=True)] = (
         None
     )
+    candidates: Annotated[int | None, option(COUNT, CANDIDATES_HELP, panel=TARGETS)] = None
     guidance: Annotated[
         float | None, option(number(metavar="W", least=0), GUIDANCE_HELP, panel=TARGETS)
     ] = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 import sys
 import time
 import warnings
@@ -13,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from equidrift.checks.judges import achieved, achieved_text
+from equidrift.checks.goals import GRAPH_PROPERTIES, Goal
+from equidrift.checks.judges import achieved, achieved_text, pareto, pareto_text
 from equidrift.checks.molecule import Draw
-from equidrift.checks.targets import check_fragment, check_targets
+from equidrift.checks.targets import check_fragment, check_wishes
 from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
@@ -35,6 +37,8 @@ from equidrift.scale.ahead import Ahead
 from equidrift.scale.pool import Call, LocalPool
 from equidrift.scale.shards import Shard
 from equidrift.text import counted
+
+TARGET = re.compile(r"(?P<name>[^=<>\s]+)\s*(?P<wanted>(=|(?=[<>])).+)")  # NAME=VALUE, NAME<VALUE
 
 
 def generate(request: Request) -> int:
@@ -113,6 +117,7 @@ def settings_of(request: Request) -> MoleculeSettings:
     return make_settings(
         model,
         targets=targets,
+        candidates=request.candidates,
         guidance=request.guidance,
         fragment=request.fragment,
         seed=request.seed,
@@ -126,12 +131,12 @@ def settings_of(request: Request) -> MoleculeSettings:
     )
 
 
-def _check_wishes(request: Request, targets: dict[str, float], model: MoleculeModel) -> None:
+def _check_wishes(request: Request, targets: dict[str, float | str], model: MoleculeModel) -> None:
     """Refuse what the model cannot aim at or keep, by the option's name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
         with blamed_on("--target"):
-            check_targets(targets, model, force=request.force)
+            check_wishes(targets, model, force=request.force)
         if request.fragment is not None:
             with blamed_on("--fragment"):
                 check_fragment(request.fragment, model)
@@ -149,30 +154,40 @@ def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:
     }
 
 
-def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
-    """PROPERTY=VALUE pairs.
+def parse_targets(pairs: Sequence[str]) -> dict[str, float | str]:
+    """PROPERTY=VALUE pairs; for properties of the graph also PROPERTY=max, PROPERTY=min
+    and limits such as PROPERTY<90.
 
     Raises `InputError` for anything else, and for a property given twice.
     """
-    targets: dict[str, float] = {}
+    targets: dict[str, float | str] = {}
     for pair in pairs:
-        name, equals, text = (part.strip() for part in pair.partition("="))
-        if not equals or not name:
+        found = TARGET.fullmatch(pair.strip())
+        if found is None:
             raise InputError(
                 f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}"
             )
+        name, text = found["name"], found["wanted"].lstrip("= ")
+        if name in targets:
+            raise InputError(
+                f"--target {name} is given twice, {_told(targets[name])} and {text}; give it once"
+            )
+        if name in GRAPH_PROPERTIES:
+            targets[name] = Goal.of(name, text).told
+            continue
         try:
             value = float(text)
         except ValueError as error:
             raise InputError(
                 f"--target {pair!r} has a value that is no number; say --target {name}=7.0"
             ) from error
-        if name in targets:
-            raise InputError(
-                f"--target {name} is given twice, {targets[name]:g} and {value:g}; give it once"
-            )
         targets[name] = value
     return targets
+
+
+def _told(target: float | str) -> str:
+    """A target as text."""
+    return target if isinstance(target, str) else f"{target:g}"
 
 
 class Run:
@@ -259,7 +274,8 @@ class Run:
             "drawn": self.engine.drawn,
             "rejected": dict(sorted(self.engine.rejected.items())),
             "resumed_from": self.resumed,
-            "targets": achieved(self.settings.targets, self.achieved, self.settings.judges),
+            "targets": achieved(self.settings.told, self.achieved, self.settings.judges),
+            "pareto": pareto(self.settings.told, self.achieved, list(self.engine.seen)),
             "seconds": round(seconds, 3),
             "molecules_per_s": output.rate(found - self.resumed, seconds),
             "finished_before": self.finished_before,
@@ -275,6 +291,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         *output.resumed_lines(summary, "molecule"),
         f"  drawn {summary['drawn']}, rejected: {output.reasons(summary['rejected'])}",
         *(f"  {achieved_text(row)}" for row in summary["targets"]),
+        *(f"  {line}" for line in pareto_text(summary["pareto"])),
         *(f"  note: {note}" for note in summary["notes"]),
         output.rate_line(summary, "molecules"),
     ]

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from equidrift.checks.goals import EXACT, Goal
 from equidrift.checks.molecule import Raw
-from equidrift.checks.targets import check_fragment, check_guidance, check_targets, far_targets
+from equidrift.checks.targets import check_fragment, check_guidance, check_wishes, far_targets
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
-from equidrift.errors import UnknownNameError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.notes import warn
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.registry import JUDGES, make_molecule_model, resolve
@@ -18,6 +19,7 @@ from equidrift.seeds import check_seed
 from equidrift.stereo import KEPT, stereo_notes
 
 BATCH_SIZE = 100
+CANDIDATES = 8  # draws of which the best is kept, where a goal says which that is
 QUICK_RELAXATIONS = ("none", "mmff")
 # with GFN2-xTB or another calculator, so that what is done can be kept every few seconds
 SLOW_BATCH_SIZE = 16
@@ -27,7 +29,10 @@ SLOW_BATCH_SIZE = 16
 class MoleculeSettings(RunSettings[MoleculeModel]):
     """What every draw of a run has in common; `equidrift.generate` explains the fields."""
 
-    targets: Mapping[str, float] = field(default_factory=dict)
+    targets: Mapping[str, float] = field(default_factory=dict)  # that the model aims at
+    goals: tuple[Goal, ...] = ()  # that its molecules are chosen by
+    told: Mapping[str, float | str] = field(default_factory=dict)  # targets as they were asked for
+    candidates: int = 1
     guidance: float | None = None
     fragment: Raw | None = None
     batch_size: int = BATCH_SIZE
@@ -41,7 +46,8 @@ class MoleculeOptions(RunOptions):
     """What is asked of a run; `equidrift.generate` explains the fields."""
 
     model: object = "default"
-    targets: Mapping[str, float] | None = None
+    targets: Mapping[str, float | str] | None = None
+    candidates: int | None = None
     guidance: float | None = None
     fragment: object = None
     seed: int = 0
@@ -74,12 +80,19 @@ class MoleculeOptions(RunOptions):
             the model cannot hold, or an option out of its range.
         """
         seed = check_seed(self.seed)
-        check_counts(steps=self.steps, batch_size=self.batch_size, max_attempts=self.max_attempts)
+        check_counts(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            max_attempts=self.max_attempts,
+            candidates=self.candidates,
+        )
         model = model_of(make_molecule_model, as_molecule_model, self.model, self.model_options)
-        targets = check_targets(self.targets or {}, model, force=self.force)
+        wishes = check_wishes(self.targets or {}, model, force=self.force)
         if self.guidance is not None:
-            check_guidance(self.guidance, targets)
-        judges = _judges(self.judge, bool(targets))
+            check_guidance(self.guidance, wishes.aims)
+        chosen = any(not goal.limit for goal in wishes.goals)
+        _check_candidates(self.candidates, chosen)
+        judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
         relax = make_relax(self.relax)
@@ -92,14 +105,17 @@ class MoleculeOptions(RunOptions):
             model=model,
             seed=seed,
             steps=self.steps,
-            targets=targets,
+            targets=wishes.aims,
+            goals=wishes.goals,
+            told=wishes.told,
+            candidates=self.candidates or (CANDIDATES if chosen else 1),
             guidance=self.guidance,
             fragment=fragment,
             batch_size=self.batch_size or size,
             max_attempts=self.max_attempts,
             relax=relax,
             judges=judges,
-            notes=(*far_targets(targets, model), *stereo),
+            notes=(*far_targets(wishes.others, model), *stereo),
             options={**self.model_options, **told, **(made_with or {})},
             callback=callback,
         )
@@ -128,14 +144,29 @@ def make_settings(
     return MoleculeOptions.of(model=model, **asked).settings(callback, made_with=options)
 
 
-def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
-    """The judges of a run: those asked for, else the network if there are targets."""
+def _check_candidates(candidates: int | None, chosen: bool) -> None:
+    """Refuse candidates where nothing says which of them is best; raises `InputError`."""
+    if candidates is not None and candidates > 1 and not chosen:
+        raise InputError(
+            f"candidates={candidates} needs a target that says which of them is best, say "
+            "logP=2.5 or QED=max"
+        )
+
+
+def _judges(
+    judge: str | Sequence[str] | None, targeted: bool, goals: bool = False
+) -> tuple[str, ...]:
+    """The judges of a run: those asked for, else the network where there are targets;
+    RDKit where there are goals.
+    """
     if isinstance(judge, str):
         names: tuple[str, ...] = (judge,)
     elif judge:
         names = tuple(judge)
     else:
         names = ("network",) if targeted else ()
+    if goals and EXACT not in names:
+        names = (*names, EXACT)
     for name in names:
         if name not in JUDGES:
             raise UnknownNameError("judge", str(name), JUDGES)

@@ -3,8 +3,9 @@ out, until n are valid and unique.
 
 Draw k of a run has its own seed and is judged by itself, in order, so that the
 molecules of a run do not depend on the batch size, and a run that was broken off goes
-on from the number of its draws. What a model makes is never repaired: it is taken as it
-is, or rejected for a reason that is counted.
+on from the number of its draws. What a model makes is taken as it is, or rejected for a
+reason that is counted: nothing here repairs it. A model's sampler may have rules of its
+own, as the joint model has, which redraws atoms of a broken valence.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
+from equidrift.checks.goals import EXACT, Goal, broken, total_miss
+from equidrift.checks.judges import NETWORK
 from equidrift.checks.molecule import REPEATED, Draw, judge
 from equidrift.engine.molecule_settings import MoleculeOptions, MoleculeSettings
 from equidrift.engine.run import MAX_ATTEMPTS
@@ -37,6 +40,7 @@ from equidrift.text import counted
 
 CRASHED = "ended its process"
 LEAST_DRAWS = 200  # before a run is given up
+FARTHER = "farther from the targets"  # than another of the candidates
 
 
 @dataclass(eq=False)
@@ -100,13 +104,18 @@ def batches(
     """
     begun = time.monotonic()
     drawing = drawing or partial(draws, settings)
-    limit = max(LEAST_DRAWS, n * settings.max_attempts)
+    each = settings.candidates
+    limit = each * max(LEAST_DRAWS, n * settings.max_attempts)
     while run.found < n:
         if run.drawn >= limit:
             raise _too_few(n, settings, run)
-        size = min(settings.batch_size, limit - run.drawn, draws_for(n - run.found, run))
+        groups = math.ceil(draws_for(n - run.found, run) / each)
+        size = min(max(1, settings.batch_size // each) * each, limit - run.drawn, groups * each)
         before = run.drawn, run.found
-        made = [_ensemble(draw, settings) for draw in _taken(drawing(run.drawn, size), n, run)]
+        made = [
+            _ensemble(draw, settings)
+            for draw in _taken(drawing(run.drawn, size), n, run, settings)
+        ]
         if settings.callback is not None:
             counts = {"accepted": run.found - before[1], "drawn": run.drawn - before[0]}
             settings.callback({**counts, "seconds": time.monotonic() - begun})
@@ -163,20 +172,50 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
 
 
-def _taken(draws: Sequence[Draw], n: int, run: Tally) -> Iterator[Draw]:
-    """The draws that are valid and new, until the run has n; counts as it goes."""
-    for draw in draws:
+def _taken(
+    draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings
+) -> Iterator[Draw]:
+    """Of each `settings.candidates` draws in a row the best that is valid and new and
+    keeps the limits, until the run has n; counts as it goes.
+
+    Draws in a row, and not valid ones, so that what is kept does not depend on batches.
+    """
+    for begin in range(0, len(draws), settings.candidates):
         if run.found == n:
             return
+        sound = _sound(draws[begin : begin + settings.candidates], run, settings.goals)
+        if not sound:
+            continue
+        best = min(sound, key=lambda pair: pair[0])[1]
+        if len(sound) > 1:
+            run.rejected[FARTHER] += len(sound) - 1
+        run.found += 1
+        if best.molecule is not None:
+            run.seen[best.molecule.smiles] = None
+        yield best
+
+
+def _sound(draws: Sequence[Draw], run: Tally, goals: Sequence[Goal]) -> list[tuple[float, Draw]]:
+    """(miss, draw) of those that are valid, new, and keep the limits of the goals; the
+    others are counted.
+    """
+    sound: list[tuple[float, Draw]] = []
+    here: set[str] = set()
+    for draw in draws:
         run.drawn += 1
         smiles = draw.molecule.smiles if draw.molecule is not None else ""
-        reason = draw.reason or (REPEATED if smiles in run.seen else "")
+        reason = draw.reason or (REPEATED if smiles in run.seen or smiles in here else "")
+        miss = 0.0
+        if goals and not reason and draw.molecule is not None and draw.positions_A is not None:
+            columns = resolve(JUDGES[EXACT])([(draw.molecule, draw.positions_A)])
+            values = {name: float(column[0]) for name, column in columns.items()}
+            reason, miss = broken(goals, values), total_miss(goals, values)
         if reason:
             run.rejected[reason] += 1
-            continue
-        run.found += 1
-        run.seen[smiles] = None
-        yield draw
+        else:
+            here.add(smiles)
+            sound.append((miss, draw))
+    return sound
 
 
 def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesError:
@@ -184,6 +223,11 @@ def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesEr
     if settings.fragment is not None:
         hint = (
             "the fragment may leave little room: give a smaller one, ask for fewer, or raise "
+            "max_attempts (--max-attempts)"
+        )
+    elif any(goal.limit for goal in settings.goals):
+        hint = (
+            "few molecules may keep these limits: ask for fewer, widen them, or raise "
             "max_attempts (--max-attempts)"
         )
     elif settings.targets:
@@ -202,7 +246,9 @@ def provenance(settings: MoleculeSettings) -> dict[str, Any]:
     """Where a run's molecules come from: model, weights, seed, targets, options and
     version.
     """
-    known: dict[str, Any] = {"targets": dict(settings.targets)} if settings.targets else {}
+    known: dict[str, Any] = {"targets": dict(settings.told)} if settings.told else {}
+    if settings.candidates > 1:
+        known["candidates"] = settings.candidates
     if settings.fragment is not None:
         molecule, positions = settings.fragment
         known["fragment"] = {
@@ -237,11 +283,11 @@ def _scored(made: Sequence[Ensemble], settings: MoleculeSettings) -> list[Ensemb
     systems = [(ensemble.molecule, ensemble.positions_A[0]) for ensemble in made]
     for judging in settings.judges:
         values = resolve(JUDGES[judging])(systems)
-        suffix = "" if judging == "network" else f"/{judging}"
+        suffix = "" if judging in (NETWORK, EXACT) else f"/{judging}"
         columns |= {
             f"{name}{suffix}": column
             for name, column in values.items()
-            if not settings.targets or name in settings.targets
+            if not settings.told or name in settings.told
         }
     return [
         e.replace(scores={name: column[k : k + 1] for name, column in columns.items()})
@@ -254,7 +300,8 @@ def generate(  # noqa: PLR0913 - public
     *,
     model: object = "default",
     progress: bool = False,
-    targets: Mapping[str, float] | None = None,
+    targets: Mapping[str, float | str] | None = None,
+    candidates: int | None = None,
     guidance: float | None = None,
     fragment: object = None,
     seed: int = 0,
@@ -281,7 +328,12 @@ def generate(  # noqa: PLR0913 - public
     targets : mapping, optional
         Property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends the
         name. `scores` then tell what a network of properties, trained on other
-        molecules than the model, makes of each.
+        molecules than the model, makes of each. Those of the graph, which RDKit computes
+        exactly, may also be "max", "min" or a limit: {"logP": 2.5, "QED": "max", "MW":
+        350, "TPSA": "<90", "SA": "min"}. Molecules beyond a limit are rejected.
+    candidates : int, optional
+        Draws of which the one nearest to the graph's targets is kept; None is 8 if
+        there are any that are no limits, else 1.
     guidance : float, optional
         Strength of the targets: 0 ignores them, 1 is plain conditioning, more is
         classifier-free guidance; None is the model's own.

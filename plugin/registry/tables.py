@@ -100,6 +100,7 @@ RELAXATION_MAKERS = {
 JUDGES = {
     "network": "equidrift.models.molecules.properties.sampler:network_values",
     "gfn2": "equidrift.adapters.ase.xtb:gfn2_values",
+    "rdkit": "equidrift.adapters.rdkit.druglike:graph_values",
 }
 # family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
 TRAININGS = {

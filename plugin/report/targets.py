@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.checks.goals import pareto_front
 from equidrift.report import plots
 from equidrift.report.parts import Figure, Table
 from equidrift.report.sources import rows_of
@@ -29,19 +30,17 @@ def targets_of(told: Mapping[str, Any]) -> dict[str, float]:
 
 def target_tables(told: Mapping[str, Any]) -> list[Table]:
     """What was aimed at and what was achieved, by each judge."""
-    if not targets_of(told):
+    aimed = [row for row in rows_of(told, "targets") if "property" in row]
+    if not aimed:
         return []
-    rows = [[row.get(name) for name in (*COLUMNS, *ERRORS)] for row in rows_of(told, "targets")]
-    return [Table("Targets", [*COLUMNS, "mean absolute error", "± error"], rows)]
-
-
-def pareto_front(errors: Floats) -> NDArray[np.bool_]:
-    """Which rows (n, 2) no other row is better than or equal to in both, and better in
-    one.
-    """
-    no_worse = (errors[:, None] <= errors[None]).all(axis=-1)
-    better = (errors[:, None] < errors[None]).any(axis=-1)
-    return ~np.asarray((no_worse & better).any(axis=0), bool)
+    rows = [[row.get(name) for name in (*COLUMNS, *ERRORS)] for row in aimed]
+    tables = [Table("Targets", [*COLUMNS, "mean absolute error", "± error"], rows)]
+    front = list(rows_of(told, "pareto"))
+    if front:
+        names = list(front[0])
+        best = [[row.get(name) for name in names] for row in front]
+        tables.append(Table("Pareto front of the targets", names, best))
+    return tables
 
 
 def pareto_figures(

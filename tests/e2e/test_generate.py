@@ -77,6 +77,21 @@ def test_summary_and_sdf(tmp_path: Path) -> None:
     )
 
 
+def test_targets_of_the_graph_end_in_a_pareto_table(tmp_path: Path) -> None:
+    aims = ("--target", "logP=0.5", "--target", "QED=max", "--target", "TPSA<90")
+    ran = done(tmp_path, "new.sdf", "-n", "4", *aims, "--candidates", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "QED: target max, achieved (judge rdkit)" in ran.stdout
+    assert "TPSA: target <90" in ran.stdout and "Pareto front" in ran.stdout
+    ran = done(tmp_path, "new2.sdf", "-n", "4", *aims, "--candidates", "2", "--json")
+    result = json.loads(ran.stdout)
+    assert {"smiles", "logP", "QED", "TPSA"} == set(result["pareto"][0])
+    mols = [m for m in Chem.SDMolSupplier(str(tmp_path / "new2.sdf")) if m is not None]
+    written = {Chem.MolToSmiles(mol) for mol in mols}
+    assert len(mols) == 4 and {row["smiles"] for row in result["pareto"]} <= written
+    assert all(float(mol.GetProp("TPSA")) < 90 for mol in mols)
+
+
 def test_json_traj_and_extxyz(tmp_path: Path) -> None:
     for name in ("new.traj", "new.extxyz"):
         ran = done(tmp_path, name, "-n", "4", "--json", "--seed", "2")
@@ -96,6 +111,12 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
             "--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got 'gap_eV'",
         ),
         (["--target", "gap_eV=big"], "has a value that is no number"),
+        (["--target", "gap_eV=max"], "has a value that is no number"),
+        (["--target", "loqP=2"], "unknown property 'loqP'. Did you mean 'logP'?"),
+        (["--target", "QED=best"], "the target of QED must be a number, 'max', 'min'"),
+        (["--target", "QED=7"], "the target of QED must be between 0 and 1, not 7"),
+        (["--target", "TPSA<90", "--target", "TPSA=min"], "--target TPSA is given twice, <90 and"),
+        (["--candidates", "4"], "needs a target that says which of them is best"),
         (
             ["--target", "gap_eV=7", "--target", "gap_eV=6"],
             "--target gap_eV is given twice, 7 and 6",

@@ -12,8 +12,9 @@ import pytest
 
 import equidrift
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
+from equidrift.checks.goals import total_miss
 from equidrift.checks.molecule import FRAGMENT_LOST, NOTHING, REPEATED, SANITISATION, judge
-from equidrift.checks.targets import check_targets
+from equidrift.checks.targets import check_targets, check_wishes
 from equidrift.checks.valency import DISCONNECTED, NET_CHARGE, OPEN_SHELL, VALENCY
 from equidrift.engine import molecules
 from equidrift.engine.molecule_settings import make_settings
@@ -154,7 +155,7 @@ def test_targets_reach_the_model_and_scores_tell_what_was_achieved() -> None:
     ("targets", "kind", "message"),
     [
         ({"gap": 7.0}, UnknownNameError, r"unknown property 'gap'. Did you mean 'gap_eV'\?"),
-        ({"colour": 7.0}, UnknownNameError, r"unknown property 'colour'.*Known: dipole_D, gap_eV"),
+        ({"colour": 7.0}, UnknownNameError, r"unknown property 'colour'.*Known: .*dipole_D, gap_eV"),
         (
             {"gap_eV": 70.0},
             InputError,
@@ -345,3 +346,81 @@ def test_a_model_that_fails_or_makes_too_few() -> None:
         equidrift.generate(1, model=Broken())
     with pytest.raises(ModelError, match="made 0 of"):
         equidrift.generate(1, model=Lazy())
+
+
+def values_of(made: list[Ensemble], name: str) -> np.ndarray:
+    return np.array([float(ensemble.scores[name][0]) for ensemble in made])
+
+
+def test_limit_of_the_graph_is_kept_by_all_and_what_breaks_it_is_counted() -> None:
+    made = equidrift.generate(3, model=Baker(), targets={"TPSA": "<30"}, seed=2)
+    assert (values_of(made, "TPSA") < 30).all()
+    assert made[0].provenance["rejected"]["TPSA not below 30"] > 0
+    assert made[0].provenance["targets"] == {"TPSA": "<30"}
+
+
+def test_more_candidates_come_nearer_to_the_targets() -> None:
+    """Of few distinct molecules the nearest is found first."""
+    wanted = {"MW": 60.0, "logP": "min"}
+    one, many = (
+        equidrift.generate(1, model=Baker(), targets=wanted, candidates=k, seed=4)[0]
+        for k in (1, 40)
+    )
+    everything = equidrift.generate(len(BREAD), model=Baker(), judge="rdkit", seed=4)
+    goals = check_wishes(wanted, Baker()).goals
+    miss = {
+        e.molecule.smiles: total_miss(goals, {n: float(v[0]) for n, v in e.scores.items()})
+        for e in everything
+    }
+    assert miss[many.molecule.smiles] == min(miss.values()) <= miss[one.molecule.smiles]
+    assert many.provenance["candidates"] == 40 and many.provenance["rejected"][molecules.FARTHER]
+
+
+def test_choice_among_candidates_does_not_depend_on_batches_and_goes_on() -> None:
+    def run(**options: Any) -> list[str]:
+        made = equidrift.generate(
+            4, model=Baker(share=0.3), targets={"MW": 60.0}, candidates=3, seed=5, **options
+        )
+        return [e.molecule.smiles for e in made]
+
+    assert run() == run(batch_size=3) == run(batch_size=7)
+    settings = make_settings(
+        Baker(share=0.3), targets={"MW": 60.0}, candidates=3, seed=5, batch_size=3
+    )
+    state = Run()
+    first = [e.molecule.smiles for e in next(b for b in batches(4, settings, state) if b)]
+    again = Run.restored(state.state())
+    assert first + [e.molecule.smiles for b in batches(4, settings, again) for e in b] == run()
+
+
+def test_targets_of_graph_and_network_together_with_a_fragment() -> None:
+    model = Baker()
+    made = equidrift.generate(2, model=model, targets={"gap_eV": 7.0, "SA": "min"}, seed=1)
+    assert set(made[0].scores) == {"gap_eV", "SA"}
+    assert model.calls[0]["targets"] == {"gap_eV": 7.0}
+
+
+def test_model_that_knows_a_property_of_the_graph_is_steered_to_it() -> None:
+    model = Baker()
+    model.properties = {"logP": (-2.0, 6.0), "QED": (0.1, 0.9), "TPSA": (0.0, 150.0)}
+    equidrift.generate(1, model=model, targets={"logP": 2.5, "QED": "max", "TPSA": "<200"}, seed=1)
+    aims = model.calls[0]["targets"]
+    assert aims["logP"] == 2.5 and 0.8 < aims["QED"] < 0.9 and "TPSA" not in aims
+    with pytest.raises(InputError, match="outside what the model was trained on"):
+        equidrift.generate(1, model=model, targets={"logP": 20.0})
+
+
+def test_bad_goals_are_told_in_one_line() -> None:
+    for targets, message in (
+        ({"loqP": 2.0}, "Did you mean 'logP'"),
+        ({"QED": "best"}, "'max', 'min', or a limit"),
+        ({"QED": 2}, "between 0 and 1"),
+    ):
+        with pytest.raises(EquidriftError, match=message) as caught:
+            equidrift.generate(1, model=Baker(), targets=targets)  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+    for wanted in (None, {"TPSA": "<90"}, {"gap_eV": 7.0}):
+        with pytest.raises(InputError, match="needs a target that says"):
+            equidrift.generate(1, model=Baker(), targets=wanted, candidates=4)
+    with pytest.raises(NoValidSamplesError, match="keep these limits"):
+        equidrift.generate(1, model=Baker(), targets={"MW": ">5000"}, max_attempts=1)

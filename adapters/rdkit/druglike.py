@@ -69,3 +69,12 @@ def neutral_smiles(smiles: str) -> str:
             return ""
         mol = rdMolStandardize.Uncharger().uncharge(mol)
     return Chem.MolToSmiles(mol) if Chem.GetFormalCharge(mol) == 0 else ""
+
+
+def flat_smiles(smiles: str) -> str:
+    """The SMILES without stereo, by which molecules are held out; empty for one that
+    cannot be read.
+    """
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    return "" if mol is None else Chem.MolToSmiles(mol, isomericSmiles=False)

@@ -74,7 +74,10 @@ FULL = Size(samples=10_000, embedded=1000, conditional=500, relaxed=24, busted=1
 
 
 def run(
-    full: bool = False, progress: Progress | None = None, limit: int | None = None
+    full: bool = False,
+    progress: Progress | None = None,
+    limit: int | None = None,
+    drugs: str | None = None,
 ) -> dict[str, Any]:
     """Every row; the quick form takes under ten minutes.
 
@@ -86,12 +89,19 @@ def run(
         Called with a line of text before every part.
     limit : int, optional
         At most so many of everything, for tests, on one core.
+    drugs : str, optional
+        Weights of a model of drug-size molecules: the rows of `equidrift.bench.drugs`
+        instead.
 
     Raises
     ------
     InputError
         If the packed QM9 is missing; the message tells how to make it.
     """
+    if drugs is not None:
+        from equidrift.bench.drugs import run as drug_rows  # loads a model family
+
+        return drug_rows(drugs, full=full, progress=progress, limit=limit)
     size = FULL if full else QUICK
     if limit is not None:
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})

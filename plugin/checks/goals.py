@@ -139,11 +139,11 @@ def _checked(name: str, given: Any, number: Any) -> float:
         raise InputError(f"the target of {name} must be {_choices(name)}, not {given!r}") from error
     known = GRAPH_PROPERTIES[name]
     if not (math.isfinite(value) and known.least <= value <= known.greatest):
-        between = (
-            "a finite number"
-            if math.isinf(known.least)
-            else f"between {known.least:g} and {known.greatest:g}"
-        )
+        between = f"between {known.least:g} and {known.greatest:g}"
+        if math.isinf(known.greatest):
+            between = f"{known.least:g} or more, and finite"
+        if math.isinf(known.least):
+            between = "a finite number"
         raise InputError(f"the target of {name} must be {between}, not {given}")
     return value
 

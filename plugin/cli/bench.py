@@ -22,19 +22,30 @@ def command(
         str, typer.Argument(metavar="NAME", help=f"What is measured: {', '.join(BENCHMARKS)}.")
     ],
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
+    drugs: Annotated[
+        str | None,
+        typer.Option(
+            "--drugs",
+            metavar="WEIGHTS",
+            help="With molecules: measure this model of drug-size molecules beside ZINC. Default: "
+            "the shipped models.",
+        ),
+    ] = None,
     plot: Plot = None,
     overwrite: Overwrite = False,
     as_json: SummaryAsJson = False,
 ) -> int:
     """Compare the shipped models with baselines: quality and speed in a table."""
     from equidrift.cli.output import print_json
-    from equidrift.errors import UnknownNameError
+    from equidrift.errors import InputError, UnknownNameError
     from equidrift.outputs import claim
     from equidrift.report.plots import save_png
     from equidrift.report.tables import bench_figure
 
     if name not in BENCHMARKS:
         raise UnknownNameError("benchmark", name, BENCHMARKS)
+    if drugs is not None and name != "molecules":
+        raise InputError(f"--drugs is an option of the benchmark molecules, not of {name}")
     if plot is not None:
         claim([plot], overwrite=overwrite)
 
@@ -42,7 +53,8 @@ def command(
         if not as_json and sys.stderr.isatty():
             typer.echo(str(message), err=True)
 
-    result = resolve(BENCHMARKS[name])(full=full, progress=progress)
+    more = {} if drugs is None else {"drugs": drugs}
+    result = resolve(BENCHMARKS[name])(full=full, progress=progress, **more)
     if plot is not None:
         save_png(bench_figure(result), plot)
     if as_json:

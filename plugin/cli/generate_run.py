@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from equidrift.checks.goals import GRAPH_PROPERTIES, Goal
+from equidrift.checks.goals import GRAPH_PROPERTIES, LIMITS, Goal
 from equidrift.checks.judges import achieved, achieved_text, pareto, pareto_text
 from equidrift.checks.molecule import Draw
 from equidrift.checks.targets import check_fragment, check_wishes
@@ -22,7 +22,11 @@ from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
-from equidrift.engine.molecule_settings import MoleculeSettings, make_settings
+from equidrift.engine.molecule_settings import (
+    MoleculeSettings,
+    check_candidates,
+    make_settings,
+)
 from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for, provenance
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
@@ -136,7 +140,9 @@ def _check_wishes(request: Request, targets: dict[str, float | str], model: Mole
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
         with blamed_on("--target"):
-            check_wishes(targets, model, force=request.force)
+            wishes = check_wishes(targets, model, force=request.force)
+        with blamed_on("--candidates"):
+            check_candidates(request.candidates, wishes.goals)
         if request.fragment is not None:
             with blamed_on("--fragment"):
                 check_fragment(request.fragment, model)
@@ -173,7 +179,11 @@ def parse_targets(pairs: Sequence[str]) -> dict[str, float | str]:
                 f"--target {name} is given twice, {_told(targets[name])} and {text}; give it once"
             )
         if name in GRAPH_PROPERTIES:
-            targets[name] = Goal.of(name, text).told
+            with blamed_on("--target"):
+                targets[name] = Goal.of(name, text).told
+            continue
+        if text[:1] in LIMITS:  # refused with the names or the numbers that there are
+            targets[name] = text
             continue
         try:
             value = float(text)

@@ -90,8 +90,7 @@ class MoleculeOptions(RunOptions):
         wishes = check_wishes(self.targets or {}, model, force=self.force)
         if self.guidance is not None:
             check_guidance(self.guidance, wishes.aims)
-        chosen = any(not goal.limit for goal in wishes.goals)
-        _check_candidates(self.candidates, chosen)
+        chosen = check_candidates(self.candidates, wishes.goals)
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
@@ -144,13 +143,18 @@ def make_settings(
     return MoleculeOptions.of(model=model, **asked).settings(callback, made_with=options)
 
 
-def _check_candidates(candidates: int | None, chosen: bool) -> None:
-    """Refuse candidates where nothing says which of them is best; raises `InputError`."""
+def check_candidates(candidates: int | None, goals: Sequence[Goal]) -> bool:
+    """Whether there is a goal that says which of several candidates is best.
+
+    Raises `InputError` for several where there is none.
+    """
+    chosen = any(not goal.limit for goal in goals)
     if candidates is not None and candidates > 1 and not chosen:
         raise InputError(
             f"candidates={candidates} needs a target that says which of them is best, say "
             "logP=2.5 or QED=max"
         )
+    return chosen
 
 
 def _judges(

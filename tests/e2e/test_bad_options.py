@@ -97,9 +97,13 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
                 ("gap_eV=nan", "nan"),
                 ("gap_eV=99", "4 to 10"),
                 ("gap=7", "Did you mean 'gap_eV'"),
+                ("loqP<3", "Did you mean 'logP'"),
+                ("QED=best", "'max', 'min'"),
+                ("TPSA<-1", "0 or more"),
             ],
             "guidance": [("-1", "0 or more"), ("nan", "0 or more"), ("2", "--target")],
-            "judge": [("nonsense", "Known: gfn2, network")],
+            "judge": [("nonsense", "Known: gfn2, network, rdkit")],
+            "candidates": [*COUNT, ("4", "which of them is best")],
             "fragment": CORE,
         },
     ),
@@ -156,7 +160,11 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
     ),
     "bench": (
         ("conformers",),
-        {"name": [("conformer", "Did you mean 'conformers'")], "plot": PICTURE},
+        {
+            "name": [("conformer", "Did you mean 'conformers'")],
+            "plot": PICTURE,
+            "drugs": [("none", "of the benchmark molecules")],
+        },
     ),
     "report": (
         ("in.sdf", "-o", "x.html"),

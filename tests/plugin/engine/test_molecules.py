@@ -155,7 +155,11 @@ def test_targets_reach_the_model_and_scores_tell_what_was_achieved() -> None:
     ("targets", "kind", "message"),
     [
         ({"gap": 7.0}, UnknownNameError, r"unknown property 'gap'. Did you mean 'gap_eV'\?"),
-        ({"colour": 7.0}, UnknownNameError, r"unknown property 'colour'.*Known: .*dipole_D, gap_eV"),
+        (
+            {"colour": 7.0},
+            UnknownNameError,
+            r"unknown property 'colour'.*Known: .*dipole_D, gap_eV",
+        ),
         (
             {"gap_eV": 70.0},
             InputError,

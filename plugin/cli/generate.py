@@ -39,8 +39,8 @@ FORCE_HELP = (
 JUDGE = one_of("judge", JUDGES)
 JUDGE_HELP = (
     "What measures the properties of the new molecules: a network, GFN2-xTB (gfn2, which needs the "
-    "extra xtb), or RDKit (logP, QED, MW, TPSA, SA). Default: what the --target needs, else nothing "
-    "is measured."
+    "extra xtb), or RDKit (logP, QED, MW, TPSA, SA). Default: what the --target needs, else "
+    "nothing is measured."
 )
 FRAGMENT_HELP = (
     "Build every molecule around the heavy atoms of this .sdf, .mol or .pdb file, held at its "

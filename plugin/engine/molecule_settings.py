@@ -91,6 +91,7 @@ class MoleculeOptions(RunOptions):
         if self.guidance is not None:
             check_guidance(self.guidance, wishes.aims)
         chosen = check_candidates(self.candidates, wishes.goals)
+        candidates = self.candidates or (CANDIDATES if chosen else 1)
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
@@ -107,10 +108,10 @@ class MoleculeOptions(RunOptions):
             targets=wishes.aims,
             goals=wishes.goals,
             told=wishes.told,
-            candidates=self.candidates or (CANDIDATES if chosen else 1),
+            candidates=candidates,
             guidance=self.guidance,
             fragment=fragment,
-            batch_size=self.batch_size or size,
+            batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
             relax=relax,
             judges=judges,

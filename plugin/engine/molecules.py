@@ -113,8 +113,7 @@ def batches(
         size = min(max(1, settings.batch_size // each) * each, limit - run.drawn, groups * each)
         before = run.drawn, run.found
         made = [
-            _ensemble(draw, settings)
-            for draw in _taken(drawing(run.drawn, size), n, run, settings)
+            _ensemble(draw, settings) for draw in _taken(drawing(run.drawn, size), n, run, settings)
         ]
         if settings.callback is not None:
             counts = {"accepted": run.found - before[1], "drawn": run.drawn - before[0]}
@@ -172,9 +171,7 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
 
 
-def _taken(
-    draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings
-) -> Iterator[Draw]:
+def _taken(draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings) -> Iterator[Draw]:
     """Of each `settings.candidates` draws in a row the best that is valid and new and
     keeps the limits, until the run has n; counts as it goes.
 

@@ -391,9 +391,9 @@ def test_choice_among_candidates_does_not_depend_on_batches_and_goes_on() -> Non
     settings = make_settings(
         Baker(share=0.3), targets={"MW": 60.0}, candidates=3, seed=5, batch_size=3
     )
-    state = Run()
+    state = Tally()
     first = [e.molecule.smiles for e in next(b for b in batches(4, settings, state) if b)]
-    again = Run.restored(state.state())
+    again = Tally.restored(state.state())
     assert first + [e.molecule.smiles for b in batches(4, settings, again) for e in b] == run()
 
 

@@ -1,14 +1,11 @@
-"""Calls into native code that may hang or take the process down, made in a child that
-can die.
+"""Calls into native code that may hang or crash, made in a child that can die.
 
 `run_apart(function, *args, timeout_s=...)` gives the function's value, or raises what
 it raised. A call that takes too long ends in `TimeLimitError`, one that kills its
 process in `CrashError`; the caller's process goes on either way.
 
-The children are fresh interpreters that import nothing but what the function needs.
-They do not import the user's `__main__`, as `multiprocessing` under spawn would, so
-that a script without a `__main__` guard works. A child that is idle is used again: the
-first call costs an interpreter's start, the next ones well under a millisecond.
+The children are fresh interpreters that import what the function needs, not the user's
+`__main__`, so that a script without a `__main__` guard works. An idle child is used again.
 """
 
 from __future__ import annotations

@@ -30,6 +30,19 @@ def fields_among(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {one.name: arguments[one.name] for one in fields(kind) if one.name in arguments}
 
 
+def check_address(text: str) -> str:
+    """The address of a cluster: auto, HOST:PORT or ray://HOST:PORT.
+
+    Raises
+    ------
+    InputError
+        For another text.
+    """
+    if text == "auto" or re.fullmatch(r"(ray://)?[^\s:/]+:\d{1,5}", text):
+        return text
+    raise InputError(f"must be auto, HOST:PORT or ray://HOST:PORT, not {text!r}")
+
+
 def check_device(text: str) -> str:
     """Return the name of a torch device, or say why it is none.
 

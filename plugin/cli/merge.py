@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from equidrift.cli import options
+from equidrift.files.formats import check_output
 
 FOLDERS_HELP = "OUT or OUT.shards of a command with --shard; several folders of the same run."
 MERGED_HELP = "File to write. Default: the OUT that the shards were made for."
@@ -19,7 +20,8 @@ STATUS_HELP = "OUT or OUT.shards of a command with --shard, --workers or --ray."
 def command(
     folders: Annotated[list[Path], typer.Argument(metavar="OUT...", help=FOLDERS_HELP)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help=MERGED_HELP)
+        Path | None,
+        options.option(options.checked(check_output, "FILE"), MERGED_HELP, "-o", "--output"),
     ] = None,
     overwrite: options.Overwrite = False,
     as_json: options.SummaryAsJson = False,

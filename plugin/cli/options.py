@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from equidrift.arguments import check_device
+from equidrift.arguments import check_address, check_device
 from equidrift.cli.values import (
     MAX_SEED,
     PART,
@@ -103,7 +103,8 @@ RAY_HELP = (
     "Make the shards as tasks on the Ray cluster at this address (auto, HOST:PORT or "
     "ray://HOST:PORT), whose nodes share the folder of the output. Default: this machine."
 )
-RayAddress = Annotated[str | None, option(Kind("ADDRESS", str), RAY_HELP, "--ray", panel=PROCESSES)]
+RAY = checked(check_address, "auto|HOST:PORT")
+RayAddress = Annotated[str | None, option(RAY, RAY_HELP, "--ray", panel=PROCESSES)]
 GPUS_HELP = "GPUs of each task with --ray; a fraction shares a GPU among tasks."
 GpusPerTask = Annotated[float, option(number(metavar="G", least=0), GPUS_HELP, panel=PROCESSES)]
 THREADS_HELP = "CPU threads for the neural networks, of all workers together. Default: all cores."

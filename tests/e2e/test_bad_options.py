@@ -35,6 +35,10 @@ SHARED: dict[str, list[tuple[str, str]]] = {
     "max_attempts": COUNT,
     "n": COUNT,
     "threads": COUNT,
+    "workers": COUNT,
+    "shard": [("0/4", "k/K"), ("5/4", "k/K"), ("1", "k/K"), ("a/b", "k/K")],
+    "ray": [("nowhere", "auto, HOST:PORT or ray://HOST:PORT"), ("host:x", "HOST:PORT")],
+    "gpus_per_task": [("-1", "0 or more"), ("nan", "0 or more")],
     "relax": RELAX,
     "set_": SET,
     "device": [("gpu", "give cpu, cuda"), ("cuda:x", "give cpu, cuda")],
@@ -166,6 +170,14 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "drugs": [("none", "of the benchmark molecules")],
         },
     ),
+    "merge": (
+        ("in.sdf",),
+        {
+            "folders": [("none.sdf", "no shards"), ("folder.sdf", "no folder of shards")],
+            "output": [("none/x.sdf", "no folder"), ("x.doc", ".sdf")],
+        },
+    ),
+    "status": (("in.sdf",), {"folders": [("none.sdf", "no shards"), ("in.sdf", "no shards")]}),
     "report": (
         ("in.sdf", "-o", "x.html"),
         {
@@ -245,7 +257,8 @@ def line(command: str, parameter: Any, value: str) -> tuple[list[str], str]:
     """The arguments with a bad value, and the name that the message must have."""
     right, _ = CASES[command]
     if parameter.param_type_name == "argument":
-        place = [p.name for c, p in parameters() if c == command].index(parameter.name)
+        own = [p for c, p in parameters() if c == command and p.param_type_name == "argument"]
+        place = [p.name for p in own].index(parameter.name)
         return [*right[:place], value, *right[place + 1 :]], value
     name = max(parameter.opts, key=len)
     joined = f"{name}={value}" if name.startswith("--") else f"{name}{value}"

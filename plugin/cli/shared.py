@@ -149,7 +149,7 @@ def gather(
 
     Parameters
     ----------
-    work, pool
+    work : Work
         As for `made`.
     shards : iterator
         From the writer's position on.
@@ -157,6 +157,8 @@ def gather(
         Takes the shards.
     counts : dict
         Of the run, to which those of each shard are added.
+    pool : Pool
+        As for `made`.
 
     Raises
     ------

@@ -212,7 +212,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     defaults += () if "--top" in arguments else ("--top", TOP)
     code, out, err = cli(ASPIRIN, *defaults, *arguments)
     assert err.count("\n") == 1 and err.startswith("equidrift: ") and message in err and out == ""
-    assert code == (1 if "broken frames" in message else 2)
+    assert code == (1 if "has broken frames" in message else 2)
     assert not [path for path in Path().iterdir() if path.suffix in (".xtc", ".pdb")]
 
 

@@ -141,7 +141,7 @@ def test_md_goes_on_with_overwrite_until_it_has_finished(
     command = ("md", "CCCC", "--proposals", "none", "--time", "1ps", "--overwrite", "--json")
     with monkeypatch.context() as patch:
         patch.setattr(md, "SAVE_EVERY_S", -1.0)
-        saves, save = [], md.Run._save
+        saves, save = [], md.ChainRun._save
 
         def interrupted(*arguments: object) -> None:
             save(*arguments)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_md_goes_on_with_overwrite_until_it_has_finished(
             if len(saves) == 3:
                 raise KeyboardInterrupt
 
-        patch.setattr(md.Run, "_save", interrupted)
+        patch.setattr(md.ChainRun, "_save", interrupted)
         assert cli(*command, "-o", "x.xtc")[0] == 130
     told = json.loads(cli(*command, "-o", "x.xtc")[1])
     assert told["resumed_at_cycle"] == 2 and told["cycles"] == 5

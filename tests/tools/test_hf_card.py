@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from equidrift.weights import list_cards, sha256
+from equidrift.files.journal import file_sha256
+from equidrift.weights import list_cards
 from tests.tools.loading import tool
 
 CARDS = {card["name"]: card for card in list_cards()}
@@ -37,7 +38,7 @@ def test_folder_holds_card_and_weights(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"README.md", "refine.json", "refine.safetensors"}
     card = json.loads((tmp_path / "refine.json").read_text())
-    assert sha256(tmp_path / "refine.safetensors") == card["sha256"]
+    assert file_sha256(tmp_path / "refine.safetensors") == card["sha256"]
 
 
 def test_unknown_model_is_refused_with_the_nearest_name(

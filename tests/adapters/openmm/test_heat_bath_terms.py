@@ -256,7 +256,7 @@ def test_adaptation_notes_what_turns_do_not_read_and_what_replaces_them(monkeypa
 
     options = {"temperature_K": 300.0, "terms": turn_terms(system)}
     found = adapt(advance, molecule, TREE, "heat-bath", 100, **options)
-    assert found.proposer.name == "heat-bath" and "1 dihedrals" in found.report["note"]
+    assert found.proposer.name == "heat-bath" and "1 dihedral " in found.report["note"]
     monkeypatch.setattr("equidrift.montecarlo.adapt.HeatBathProposer", OneSided)
     with pytest.warns(UserWarning, match="not reversible"):
         found = adapt(advance, molecule, TREE, "heat-bath", 100, **options)

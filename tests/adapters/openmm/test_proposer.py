@@ -181,7 +181,7 @@ def test_a_model_that_always_breaks_leaves_the_context_and_is_counted():
     proposer = TrajectoryProposer(sim, Walker(share=1.0), interval_fs=2, frames=2, max_attempts=3)
     proposer.collect()
     before = of(sim.context)
-    with pytest.raises(NoValidSamplesError, match="have broken frames"):
+    with pytest.raises(NoValidSamplesError, match="has broken frames"):
         proposer.step(4)
     assert proposer.rejected == {"bond length": 3}
     for old, new in zip(before, of(sim.context), strict=True):
@@ -207,7 +207,7 @@ def test_a_gap_begins_a_new_history():
     with pytest.raises(InputError, match=r"1 were collected; run simulation.step\(4\)"):
         proposer.history()
     sim.step(5)
-    with pytest.raises(InputError, match="the Simulation is 1 steps beyond the last frame"):
+    with pytest.raises(InputError, match="the Simulation is 1 step beyond the last frame"):
         proposer.history()
     proposer.collect()
     assert len(proposer.history()) == 3

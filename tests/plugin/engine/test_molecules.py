@@ -397,7 +397,7 @@ def test_choice_among_candidates_does_not_depend_on_batches_and_goes_on() -> Non
     assert first + [e.molecule.smiles for b in batches(4, settings, again) for e in b] == run()
 
 
-def test_targets_of_graph_and_network_together_with_a_fragment() -> None:
+def test_targets_of_graph_and_network_are_taken_together() -> None:
     model = Baker()
     made = equidrift.generate(2, model=model, targets={"gap_eV": 7.0, "SA": "min"}, seed=1)
     assert set(made[0].scores) == {"gap_eV", "SA"}

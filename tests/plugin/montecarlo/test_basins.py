@@ -134,7 +134,7 @@ def test_a_basin_never_left_has_no_error():
 def test_bad_input():
     with pytest.raises(InputError, match="n_frames, n_torsions"):
         effective_samples(np.zeros(5))
-    with pytest.raises(InputError, match="2 entries for 1 torsions"):
+    with pytest.raises(InputError, match="2 entries for 1 torsion"):
         torsion_basins(np.zeros((5, 1)), ["a", "b"])
 
 

@@ -99,20 +99,11 @@ def symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray
     return kind
 
 
-def in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
-    """Whether the bond is in a ring of three or four atoms."""
-    further = {k for a in neighbours[i] if a != j for k in (a, *neighbours[a]) if k != i}
-    return not further.isdisjoint(k for k in neighbours[j] if k != i)
-
-
-def connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
-    """Whether i and j stay connected when their bond is cut: the bond is in a ring."""
-    seen, stack = {i}, [k for k in neighbours[i] if k != j]
-    while stack:
-        k = stack.pop()
-        if k == j:
-            return True
-        if k not in seen:
-            seen.add(k)
-            stack.extend(neighbours[k])
-    return False
+def ring_size(neighbours: list[list[int]], i: int, j: int) -> int:
+    """Atoms of the smallest ring that the bond lies in, 0 for none."""
+    reached, front, size = {i}, {i}, 1
+    while front and j not in reached:
+        around = {b for a in front for b in neighbours[a] if {a, b} != {i, j}}
+        front, size = around - reached, size + 1
+        reached |= front
+    return size if j in reached else 0

@@ -40,6 +40,15 @@ os.replace = _hook
 """
 
 
+def make_site(folder: Path, kills: dict[str, Sequence[int]] | None = None) -> Path:
+    """A folder with what every interpreter that has it on its path imports."""
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    told = SITE.format(shard=SHARD, kills=kills or {}, folder=str(site))
+    (site / "sitecustomize.py").write_text(told)
+    return site
+
+
 def run_shared(
     arguments: Sequence[object], folder: Path, kills: dict[str, Sequence[int]] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -55,10 +64,7 @@ def run_shared(
         End of a file's name -> after which renames of such a file into its place, from
         1, the process is killed that did it.
     """
-    site = folder / "site"
-    site.mkdir(exist_ok=True)
-    told = SITE.format(shard=SHARD, kills=kills or {}, folder=str(site))
-    (site / "sitecustomize.py").write_text(told)
+    site = make_site(folder, kills)
     path = [str(site), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
         [sys.executable, "-m", "equidrift", *map(str, arguments)],

@@ -18,6 +18,7 @@ except ImportError as error:
 
 def _run(request: bytes) -> Any:
     """In a process of Ray: a call, its function and arguments pickled."""
+    # by this user's driver, over the channel that Ray itself fills with pickles; no file is read
     function, args = pickle.loads(request)
     return function(*args)
 

@@ -21,10 +21,10 @@ from equidrift.models.rigid.body import RigidBody
 from equidrift.models.rigid.proposer import LocalRigidProposer, adapt_rigid
 from equidrift.montecarlo.adapt import LEAST_CYCLES, Alternating
 from equidrift.montecarlo.metropolis import Statistics, metropolis
+from equidrift.montecarlo.turns import MMFF_BUFFER_A
 from equidrift.protocols import Proposer
 from equidrift.units import BOLTZMANN_EV_PER_K
 
-BUFFER_A = 0.05  # MMFF94's, added to the distance in its Coulomb term
 ROUNDS, STEPS = 30, 12  # temperatures of a descent, and moves at each
 HOTTEST_EV, COLDEST_EV = 2.0, 0.005
 WIDEST_A, FINEST_A = 1.0, 0.03  # steps of the place; those of the rotation, in rad, are as large
@@ -84,7 +84,7 @@ class Interaction:
         x = d / self.r_star_A
         x7 = x**7
         well = self.epsilon_eV * (1.07 / (x + 0.07)) ** 7 * (1.12 / (x7 + 0.12) - 2)
-        return float(well.sum() + (self.coulomb_eV_A / (d + BUFFER_A)).sum())
+        return float(well.sum() + (self.coulomb_eV_A / (d + MMFF_BUFFER_A)).sum())
 
 
 @dataclass(frozen=True, eq=False)

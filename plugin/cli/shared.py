@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from equidrift.errors import InputError, LockedError
 from equidrift.scale.driver import Driver
 from equidrift.scale.folder import ShardFolder, ShardWriter
 from equidrift.scale.locks import exclusive, this_run
+from equidrift.scale.merging import summed
 from equidrift.scale.pool import Call, Pool
 from equidrift.scale.shards import Shard
 from equidrift.scale.writers import Gatherer
@@ -180,6 +180,6 @@ def add_counts(counts: dict[str, Any], further: Mapping[str, Any]) -> None:
     """Add counts of a shard to those of the run: numbers, lists, and counts by reason."""
     for name, value in further.items():
         if isinstance(value, Mapping):
-            counts[name] = dict(sorted((Counter(counts[name]) + Counter(value)).items()))
+            counts[name] = summed(counts[name], value)
         else:
             counts[name] = counts[name] + value

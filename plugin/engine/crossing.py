@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from equidrift.engine.candidates import Draw, Pool, Positions, seeds_of
 from equidrift.engine.diversity import Torsions, torsions
-from equidrift.graph import Graph
+from equidrift.graph import neighbours_of, ring_size
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
 from equidrift.torsions import TorsionTree
@@ -172,17 +172,19 @@ class Crossing:
             return np.zeros((0, *parents.positions_A.shape[1:])), np.zeros(0, np.int64)
         x, energies = parents.positions_A[sound], parents.energies_eV[sound]
         weights = np.exp(-(energies - energies.min()) / SPREAD_EV)
+        weights /= weights.sum()
         phi, taken = self.tree.torsions(x), self.kinds.angles_deg(x)
         for k in samples:
             rng = sample_rng(first + STRIDE + k)
-            crossed = self._crossed(rng, x, phi, weights / weights.sum(), TRIES * wanted)
-            new = 0
+            crossed = self._crossed(rng, x, phi, weights, TRIES * wanted)
+            enough = len(made) + wanted
             for one, angles_deg in zip(crossed, self.kinds.angles_deg(crossed), strict=True):
-                if new < wanted and self.kinds.is_new(angles_deg, taken):
+                if len(made) == enough:
+                    break
+                if self.kinds.is_new(angles_deg, taken):
                     made.append(one)
                     slot.append(k)
                     taken = np.concatenate([taken, angles_deg[None]])
-                    new += 1
         return np.array(made).reshape(-1, *x.shape[1:]), np.array(slot, np.int64)
 
     def _crossed(
@@ -213,28 +215,18 @@ def crossing_of(molecule: Molecule) -> Crossing:
     pairs = _far_pairs(molecule)
     hydrogens = (molecule.numbers[pairs] == 1).sum(1)
     nearest_A = np.asarray(NEAREST_A, np.float64)[hydrogens]
-    graph, kinds = Graph(molecule.n_atoms, molecule.bonds), torsions(molecule)
-    large_ring = any(_ring(graph, i, j) >= LARGE_RING for _, i, j, _ in kinds.atoms.tolist())
+    neighbours, kinds = neighbours_of(molecule.n_atoms, molecule.bonds), torsions(molecule)
+    large_ring = any(
+        ring_size(neighbours, i, j) >= LARGE_RING for _, i, j, _ in kinds.atoms.tolist()
+    )
     return Crossing(TorsionTree.of(molecule), kinds, pairs, nearest_A, large_ring)
-
-
-def _ring(graph: Graph, i: int, j: int) -> int:
-    """Atoms of the smallest ring that a bond lies in, 0 for none."""
-    reached, front, size = {i}, {i}, 1
-    while front and j not in reached:
-        around = {b for a in front for b in graph.neighbours[a] if {a, b} != {i, j}}
-        front, size = around - reached, size + 1
-        reached |= front
-    return size if j in reached else 0
 
 
 def _far_pairs(molecule: Molecule) -> NDArray[np.int64]:
     """Pairs of atoms (p, 2) more than FAR bonds apart."""
-    neighbours = Graph(molecule.n_atoms, molecule.bonds).neighbours
     near = np.eye(molecule.n_atoms, dtype=bool)
-    bound = near.copy()
-    for a, others in enumerate(neighbours):
-        bound[a, list(others)] = True
+    bound, (first, second) = near.copy(), molecule.bonds.T
+    bound[first, second] = bound[second, first] = True
     for _ in range(FAR):
         near = near @ bound
     return np.argwhere(np.triu(~near))

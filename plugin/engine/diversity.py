@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.geometry import dihedrals
-from equidrift.graph import connected_without, in_small_ring, neighbours_of, symmetry_classes
+from equidrift.graph import neighbours_of, ring_size, symmetry_classes
 from equidrift.records import Molecule
 
 # differences that make a torsion new
 CHAIN_DEG = 60.0
 RING_DEG = 35.0
 HYDROGEN_DEG = 90.0  # of a polar hydrogen
+SMALL_RINGS = (3, 4)  # atoms of a ring that has one shape
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,17 @@ def torsions(molecule: Molecule) -> Torsions:
     rows, folds, thresholds = [], [], []
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
-        rigid = order in (1.5, 3.0) or i in linear or j in linear or in_small_ring(neighbours, i, j)
+        ring = ring_size(neighbours, i, j)
+        rigid = order in (1.5, 3.0) or i in linear or j in linear or ring in SMALL_RINGS
         if rigid or not all(
             _tells(molecule, p, side) for p, side in zip((i, j), sides, strict=True)
         ):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
-        in_ring = connected_without(neighbours, i, j)
         hydrogen = 1 in (molecule.numbers[a], molecule.numbers[b])
         rows.append((a, i, j, b))
-        folds.append(1 if in_ring else int(np.lcm(_fold(kind, sides[0]), _fold(kind, sides[1]))))
-        thresholds.append(RING_DEG if in_ring else HYDROGEN_DEG if hydrogen else CHAIN_DEG)
+        folds.append(1 if ring else int(np.lcm(_fold(kind, sides[0]), _fold(kind, sides[1]))))
+        thresholds.append(RING_DEG if ring else HYDROGEN_DEG if hydrogen else CHAIN_DEG)
     return Torsions(
         np.array(rows, np.int64).reshape(-1, 4),
         np.array(folds, np.int64),

@@ -13,6 +13,7 @@ from equidrift.engine import conformers as engine
 from equidrift.files.journal import Position
 from equidrift.files.stream import StreamWriter
 from equidrift.scale.locks import holder
+from equidrift.scale.manifest import write_json
 from equidrift.scale.shards import Shard
 
 REFUSED = "refused.json"
@@ -106,11 +107,8 @@ class ShardFolder:
 
     def remember_refused(self, index: int, refused: Mapping[int, str]) -> None:
         """Note the molecules of a shard that end their process, for a later run."""
-        path = self._refused(index)
-        fresh = path.with_name(path.name + ".new")
         told = {str(offset): reason for offset, reason in refused.items()}
-        fresh.write_text(json.dumps({"command": self.command, "refused": told}))
-        os.replace(fresh, path)
+        write_json(self._refused(index), {"command": self.command, "refused": told})
 
     def refused(self, index: int) -> dict[int, str]:
         """What `remember_refused` was told of a shard of this run."""

@@ -111,13 +111,14 @@ def add_told(counts: dict[str, Any], told: Mapping[str, Any]) -> None:
     }
     for name, value in further.items():
         before = counts.get(name, {} if isinstance(value, Mapping) else 0)
-        counts[name] = _sum(before, value) if isinstance(value, Mapping) else before + value
+        counts[name] = summed(before, value) if isinstance(value, Mapping) else before + value
     reasons = Counter(reason_of(failure["error"]) for failure in told.get("failures", ()))
     counts["failed"] += reasons.total()
-    counts["failures_by_reason"] = _sum(counts["failures_by_reason"], reasons)
+    counts["failures_by_reason"] = summed(counts["failures_by_reason"], reasons)
 
 
-def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+def summed(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Counts by reason of two parts together, by name."""
     return dict(sorted((Counter(first) + Counter(second)).items()))
 
 

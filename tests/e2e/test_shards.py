@@ -14,7 +14,7 @@ import pytest
 
 from equidrift.engine import conformers as engine
 from tests.commands import Cli, caller
-from tests.scaling import ROOT, SHARD, SITE
+from tests.scaling import ROOT, SHARD, make_site
 
 SMILES = ["CCO", "CCN", "C", "CO", "CC", "NCCN", "CCF", "CCC", "C=O", "CC=O", "nonsense"]
 
@@ -22,10 +22,7 @@ SMILES = ["CCO", "CCN", "C", "CO", "CC", "NCCN", "CCF", "CCC", "C=O", "CC=O", "n
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """The command in a folder with a library; shards are small, in workers too."""
-    site = tmp_path / "site"
-    site.mkdir()
-    told = SITE.format(shard=SHARD, kills={}, folder=str(site))
-    (site / "sitecustomize.py").write_text(told)
+    site = make_site(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(engine, "SHARD_MOLECULES", SHARD)

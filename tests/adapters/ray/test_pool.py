@@ -10,7 +10,7 @@ import pytest
 from equidrift.engine import conformers as engine
 from tests.commands import Cli, caller
 from tests.conftest import MOLECULES
-from tests.scaling import ROOT, SHARD, SITE
+from tests.scaling import ROOT, SHARD, make_site
 
 ray = pytest.importorskip("ray")
 
@@ -19,10 +19,7 @@ SMILES = [*MOLECULES.values()][:11]
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    site = tmp_path / "site"
-    site.mkdir()
-    told = SITE.format(shard=SHARD, kills={}, folder=str(site))
-    (site / "sitecustomize.py").write_text(told)
+    site = make_site(tmp_path)
     path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)  # of the nodes, which start later
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -21,17 +21,9 @@ from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.joint.walk import Draws, Walk
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
+from tests.models.molecules.sizes import SIZES
 from tests.tools.loading import tool
 
-SIZES = {
-    "width": 16,
-    "pair_width": 8,
-    "stages": 2,
-    "blocks": 1,
-    "triangles": 4,
-    "vectors": 4,
-    "radial": 6,
-}
 SMILES = (
     "CCCCO",
     "C[N+](=O)[O-]",

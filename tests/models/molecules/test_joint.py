@@ -40,16 +40,8 @@ from equidrift.models.molecules.joint.walk import Path as Way
 from equidrift.models.shared.trainer import Trainer
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
+from tests.models.molecules.sizes import SIZES
 
-SIZES = {
-    "width": 16,
-    "pair_width": 8,
-    "stages": 2,
-    "blocks": 1,
-    "triangles": 4,
-    "vectors": 4,
-    "radial": 6,
-}
 RNG = np.random.default_rng(0)
 ALCOHOL = [TYPE_OF[6, 0, 3], TYPE_OF[6, 0, 2], TYPE_OF[8, 0, 1]]
 

@@ -22,8 +22,6 @@ from equidrift.geometry import Floats, dihedrals, rotated
 from equidrift.graph import Graph
 from equidrift.records import Molecule
 
-_COLLINEAR = 1e-3  # sine of a bond angle below which a torsion about that bond has no meaning
-
 
 def rotatable_bonds(
     molecule: Molecule, *, amides: bool = False, hydrogens: bool = False
@@ -232,24 +230,6 @@ class TorsionTree:
         if x.ndim < 2 or x.shape[-2:] != (self.n_atoms, 3):
             raise InputError(f"positions_A has shape {x.shape}, expected (..., {self.n_atoms}, 3)")
         return x
-
-    def check_defined(self, positions_A: ArrayLike) -> None:
-        """Raise `InputError` if three atoms of a torsion lie on one line, so that
-        its angle means nothing.
-        """
-        x = self._checked(positions_A)
-        for row in self.atoms.tolist():
-            for a, b, c in (row[:3], row[1:]):
-                left, right = x[..., a, :] - x[..., b, :], x[..., c, :] - x[..., b, :]
-                area = np.linalg.norm(np.cross(left, right), axis=-1)
-                if np.any(
-                    area
-                    <= _COLLINEAR * np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
-                ):
-                    raise InputError(
-                        f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has "
-                        f"no torsion; leave it out of rotatable"
-                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""

@@ -60,6 +60,11 @@ def _skip(stream: IO[bytes], count: int, size: int, what: str) -> None:
     stream.seek(count, os.SEEK_CUR)
 
 
+def _whole_words(n_bytes: int) -> int:
+    """Bytes that data of `n_bytes` takes in XDR, which pads to words of four."""
+    return (n_bytes + 3) // 4 * 4
+
+
 def _check_xtc(stream: IO[bytes], size: int) -> None:
     first = 0
     while stream.tell() < size:
@@ -95,7 +100,7 @@ def _check_xtc(stream: IO[bytes], size: int) -> None:
         )
         if not 0 < n_bytes <= 16 * n_atoms + 64:
             raise InputError(f"a frame of {n_atoms} atoms claims {n_bytes} packed bytes")
-        _skip(stream, -(-n_bytes // 4) * 4, size, "a frame")
+        _skip(stream, _whole_words(n_bytes), size, "a frame")
 
 
 def _check_trr(stream: IO[bytes], size: int) -> None:
@@ -107,7 +112,7 @@ def _check_trr(stream: IO[bytes], size: int) -> None:
         (length,) = _integers(stream, 1)
         if not 0 <= length <= 80:
             raise InputError(f"its name claims {length} characters")
-        _skip(stream, -(-length // 4) * 4, size, "the name in a frame")
+        _skip(stream, _whole_words(length), size, "the name in a frame")
         ir, e, box, virial, pressure, top, symmetry, x, v, f, n_atoms, _, _ = _integers(stream, 13)
         first = first or n_atoms
         blocks = [block for block in (x, v, f) if block]

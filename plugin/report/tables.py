@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ def bench_figure(result: Mapping[str, Any]) -> Any:
     names = dict.fromkeys(metric for row in rows for metric in row["values"])
     metrics = [name for name in names if name != "n" and not name.endswith("_se")][:MAX_PANELS]
     columns = min(3, max(1, len(metrics)))
-    height = 0.5 + 0.16 * len(rows)
-    figure = plots.canvas(3.4 * columns, height * max(1, -(-len(metrics) // columns)))
+    lines = max(1, ceil(len(metrics) / columns))
+    figure = plots.canvas(3.4 * columns, (0.5 + 0.16 * len(rows)) * lines)
     for k, metric in enumerate(metrics):
-        ax = figure.add_subplot(-(-len(metrics) // columns), columns, k + 1)
+        ax = figure.add_subplot(lines, columns, k + 1)
         shown = [row for row in rows if _number(row["values"].get(metric)) is not None]
         values = np.array([_number(row["values"][metric]) for row in shown], np.float64)
         errors = [_number(row["values"].get(f"{metric}_se")) or 0.0 for row in shown]

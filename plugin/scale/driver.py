@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from math import ceil
 from typing import Any, Generic, TypeVar
 
 from equidrift.errors import WorkerDiedError
@@ -51,7 +52,7 @@ class Trials(Generic[T]):
 
 
 def _halves(offsets: list[int] | tuple[int, ...]) -> list[tuple[int, ...]]:
-    half = -(-len(offsets) // 2)
+    half = ceil(len(offsets) / 2)
     return [part for part in (tuple(offsets[:half]), tuple(offsets[half:])) if part]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ class Batches:
 
     def __call__(self, step: int) -> Example:
         """Batch number `step`."""
-        each = -(-len(self.data) // self.paths)
+        each = ceil(len(self.data) / self.paths)
         while step >= self.starts_at[-1]:
             self.starts_at.append(self.starts_at[-1] + each)
         epoch = bisect_right(self.starts_at, step) - 1

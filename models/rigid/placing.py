@@ -185,16 +185,17 @@ def chain(
     InputError
         If the start has no finite energy.
     """
-    if not np.isfinite(energy(start_A)):
-        raise InputError("the start of the chain has no finite energy; place the molecule first")
     kT_eV = BOLTZMANN_EV_PER_K * temperature_K
-    rng, place_A = np.random.default_rng(seed), start_A
+    rng, place_A, u = np.random.default_rng(seed), start_A, energy(start_A)
+    if not np.isfinite(u):
+        raise InputError("the start of the chain has no finite energy; place the molecule first")
     body = RigidBody(start_A, range(len(start_A)))
+    energies_eV: list[float] = []  # of the frames of the last phase
 
     def advance(proposer: Proposer, cycles: int) -> tuple[Floats, Statistics]:
-        nonlocal place_A
+        nonlocal place_A, u
         statistics, seen = Statistics.of(proposer), []
-        u = energy(place_A)
+        energies_eV.clear()
         for _ in range(cycles):
             place_A, u, _ = metropolis(
                 *(proposer, place_A, u, energy, MOVES_PER_FRAME),
@@ -203,6 +204,7 @@ def chain(
                 statistics=statistics,
             )
             seen.append(place_A)
+            energies_eV.append(u)
         return np.array(seen), statistics
 
     adapted = adapt_rigid(
@@ -210,6 +212,4 @@ def chain(
     )
     small = LocalRigidProposer(range(len(start_A)))
     seen, statistics = advance(Alternating(adapted.proposer, small), frames)
-    return PoseChain(
-        seen, np.array([energy(x) for x in seen]), statistics.acceptance, adapted.report
-    )
+    return PoseChain(seen, np.array(energies_eV), statistics.acceptance, adapted.report)

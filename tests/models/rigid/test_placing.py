@@ -106,6 +106,24 @@ def test_a_chain_of_poses_has_the_mean_energy_of_quadrature() -> None:
     assert found.acceptance > 0.1 and len(series) == 1500
 
 
+def test_a_chain_asks_for_the_energy_of_each_place_once() -> None:
+    """And the energies of its frames are those of the places they show."""
+    ligand = Molecule.from_smiles("[K+]")
+    _, pocket, pocket_A = shaped("OCCO")
+    energy = energy_of(ligand, pocket, pocket_A, 5.0)
+    asked: list[bytes] = []
+
+    class Asked(Interaction):
+        def __call__(self, positions_A: np.ndarray) -> float:
+            asked.append(positions_A.tobytes())
+            return super().__call__(positions_A)
+
+    watched = Asked(**vars(energy))
+    found = chain(watched, energy.centre_A[None] + [0.0, 0.0, 3.0], 20, seed=2)
+    assert len(asked) == len(set(asked)) and len(asked) > 1000
+    assert found.energies_eV.tolist() == [energy(x) for x in found.positions_A]
+
+
 def test_a_chain_needs_a_start_in_the_ball() -> None:
     ligand = Molecule.from_smiles("[K+]")
     _, pocket, pocket_A = shaped("OCCO")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from equidrift.models.fields.functions.gram import Gram
 from equidrift.models.shared.backbones.choice import make_trunk
-from equidrift.models.shared.backbones.radial import VectorLayer
+from equidrift.models.shared.backbones.radial import VectorLayer, pair_sums
 from equidrift.models.shared.backbones.trunk import Edges as SharedEdges
 from equidrift.models.shared.backbones.trunk import Features, Globals, Sizes
 from equidrift.models.shared.backbones.trunk import Trunk as SharedTrunk
@@ -133,8 +133,9 @@ class Trunk(nn.Module):
                 * keep
             )[..., None] * self.place
         pairs = edges(x, self.config.radial, self.config.cutoff_A)
+        sums = pair_sums(*pairs)
         for layer in self.layers:
-            s, v = layer(s, v, *pairs)
+            s, v = layer(s, v, sums)
         if self.other is not None:
             s, v = by_trunk(self.other, s, v, x)
         return s, v, pairs

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from equidrift.models.fields.atoms.network import AtomConfig, Edges, Tensors, to_matrix
 from equidrift.models.fields.functions.network import time_features
-from equidrift.models.shared.backbones.radial import VectorLayer
+from equidrift.models.shared.backbones.radial import VectorLayer, pair_sums
 
 
 class AtomScore(nn.Module):
@@ -66,8 +66,9 @@ class AtomScore(nn.Module):
             + self.time(time_features(t, std, 64))[:, None]
         )
         vectors = self.enter_vector(lines)
+        sums = pair_sums(*pairs)
         for layer in self.layers:
-            hidden, vectors = layer(hidden, vectors, *pairs)
+            hidden, vectors = layer(hidden, vectors, sums)
         out: Tensor = (self._leaving(hidden, vectors) + self.gate(hidden) * u) * here
         return out
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equidrift.models.shared.backbones.radial import VectorLayer
+from equidrift.models.shared.backbones.radial import VectorLayer, pair_sums
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,8 @@ class VectorNetwork(nn.Module):
             self.enter_scalar(torch.log1p(size.square().sum(2)))
             + self.time(time_features(t, std, 64))[:, None]
         )
+        sums = pair_sums(filters, line)
         for layer in self.layers:
-            s, v = layer(s, v, filters, line)
+            s, v = layer(s, v, sums)
         out: Tensor = (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
         return out

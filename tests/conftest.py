@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def leap_training(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The summary of a short training of leaps; its weights are of no molecule's dynamics."""
+    from tests.leaps import trained
+
+    return trained(tmp_path_factory.mktemp("leap"))
 
 
 @pytest.fixture(params=sorted(MOLECULES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.ase.atoms import from_atoms
 from equidrift.adapters.ase.frames import trajectory_of
+from equidrift.adapters.ase.settle import settle_by, thermal
 from equidrift.adapters.ase.typed import attach, closed_later
 from equidrift.api import forecast
 from equidrift.arguments import check_count
 from equidrift.engine.trajectories import make_settings
 from equidrift.errors import InputError, InputTypeError
-from equidrift.protocols import TrajectoryModel
+from equidrift.protocols import LeapingTrajectoryModel, TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.text import counted
@@ -42,6 +44,10 @@ class DiffusionDynamics(MolecularDynamics):
     only asked for what is logged and written; without one, energies are logged as nan.
     Momenta follow from the differences of positions. No rule of statistics
     underlies the steps: `exact` is False.
+
+    A model that leaps (the path of trained leaps, timestep 20000 * units.fs) goes on from
+    the present frame alone. Its leaps settle in the calculator's potential, in MMFF94
+    without a calculator, and its momenta are drawn at its temperature.
 
     Parameters
     ----------
@@ -102,6 +108,8 @@ class DiffusionDynamics(MolecularDynamics):
         self.seed, self.draws = check_seed(seed), 0
         self.molecule: Molecule = from_atoms(atoms)
         self.timestep_fs = float(timestep) / units.fs
+        if isinstance(self.settings.model, LeapingTrajectoryModel):
+            self._set_leaps(atoms, self.settings.model)
         self._past: deque[NDArray[np.float64]] = deque(maxlen=HISTORY)
         self._coming: deque[NDArray[np.float64]] = deque()
         if history is not None:
@@ -117,6 +125,14 @@ class DiffusionDynamics(MolecularDynamics):
         if logfile:
             logger = _Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)
             attach(self, closed_later(self, logger), loginterval)
+
+    def _set_leaps(self, atoms: Atoms, model: LeapingTrajectoryModel) -> None:
+        """Let each step be a leap from the present frame."""
+        settle = None
+        if atoms.calc is not None:
+            settle = settle_by(atoms, temperature_K=model.temperature_K, settle_fs=model.settle_fs)
+        made = model.leaping(lag_fs=self.timestep_fs, settle=settle)
+        self.settings, self.needed = dataclasses.replace(self.settings, model=made), 1
 
     def todict(self) -> dict[str, Any]:
         """What a trajectory's header says."""
@@ -177,6 +193,11 @@ class DiffusionDynamics(MolecularDynamics):
         self._past.append(self.atoms.positions.copy())
 
     def _set_momenta(self) -> None:
+        model = self.settings.model
+        if isinstance(model, LeapingTrajectoryModel):  # whose frames tell no velocities
+            rng = np.random.default_rng([self.seed, self.nsteps])
+            thermal(self.atoms, model.temperature_K, rng)
+            return
         self.atoms.set_momenta(self.masses * (self._past[-1] - self._past[-2]) / self.dt)
 
     def _refresh_properties(self) -> None:

@@ -6,7 +6,6 @@ Proposals have no density: nothing here is exact.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +17,23 @@ from openmm import app, unit
 
 from equidrift.adapters.openmm.integrators import step_fs, steps_between
 from equidrift.adapters.openmm.prepare import prepare
+from equidrift.adapters.openmm.settle import settle_in
+from equidrift.adapters.openmm.single import (
+    check_particles,
+    check_simulation,
+    integrator_temperature_K,
+    molecule_of,
+    usual_rise_eV,
+)
 from equidrift.adapters.openmm.stepping import take_steps
 from equidrift.arguments import check_count
 from equidrift.engine.trajectories import forecast_job, make_settings, run
-from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
-from equidrift.inputs import from_openmm
-from equidrift.protocols import TrajectoryModel
+from equidrift.errors import InputError, NoValidSamplesError, UnknownNameError
+from equidrift.protocols import LeapingTrajectoryModel, TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.text import counted
-from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
+from equidrift.units import KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
 
 VELOCITIES = ("redraw", "proposal")
 CHOICES = ("first", "lowest")
@@ -65,6 +71,10 @@ class TrajectoryProposer:
     passes. What it proposes is judged by the bonds, by overlap and by the System's own
     energy, but not accepted or refused by any rule that would sample a known
     distribution.
+
+    A model that leaps (`model="leap", lag_ps=20`, or the path of trained leaps) reads the
+    present frame alone, so that nothing is collected before it; its leaps settle in the
+    Simulation's own System.
 
     Parameters
     ----------
@@ -123,18 +133,20 @@ class TrajectoryProposer:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        _check_simulation(simulation)
+        check_simulation(simulation)
         if velocities not in VELOCITIES:
             raise UnknownNameError("way with velocities", str(velocities), VELOCITIES)
         self.simulation, self.velocities = simulation, velocities
         self.settings = make_settings(model, **options)
         self.seed, self.calls = check_seed(seed), 0
-        self.molecule = _molecule(simulation) if molecule is None else molecule
-        _check_particles(simulation.system, self.molecule)
+        self.molecule = molecule_of(simulation) if molecule is None else molecule
+        check_particles(simulation.system, self.molecule)
         self.temperature_K = (
-            _temperature_K(simulation.integrator) if temperature_K is None else float(temperature_K)
+            integrator_temperature_K(simulation.integrator)
+            if temperature_K is None
+            else float(temperature_K)
         )
-        usual_eV = _usual_rise_eV(self.molecule.n_atoms, self.temperature_K)
+        usual_eV = usual_rise_eV(self.molecule.n_atoms, self.temperature_K)
         self.max_rise_eV = usual_eV if max_rise_eV is None else float(max_rise_eV)
         self.min_distance_A = float(min_distance_A)
         self.every = steps_between(
@@ -142,10 +154,27 @@ class TrajectoryProposer:
         )
         self.interval_fs = self.every * step_fs(simulation.integrator)
         self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
+        self.spacing_fs, self.leaps = self.interval_fs, False
+        if isinstance(self.settings.model, LeapingTrajectoryModel):
+            self._set_leaps(self.settings.model)
         self.rejected: Counter[str] = Counter()
         # (step, time in fs, positions (n, 3) in A)
         self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)
         simulation.reporters.append(self)
+
+    def _set_leaps(self, model: LeapingTrajectoryModel) -> None:
+        """Let leaps settle in the Simulation's System; those with a lag need no history."""
+        if self.velocities == "proposal":
+            raise InputError(
+                f"{model.name!r} leaps over picoseconds, whose frames tell no velocities; take "
+                "velocities='redraw'"
+            )
+        kelvin = self.temperature_K
+        settle = settle_in(self.simulation.system, temperature_K=kelvin, settle_fs=model.settle_fs)
+        made = model.leaping(temperature_K=kelvin, settle=settle)
+        self.settings = dataclasses.replace(self.settings, model=made)
+        if model.lag_fs is not None:
+            self.spacing_fs, self.leaps, self.needed = model.lag_fs, True, 1
 
     # OpenMM's reporter protocol
 
@@ -168,12 +197,19 @@ class TrajectoryProposer:
         time_fs = state.getTime().value_in_unit(unit.femtosecond)
         self._frames.append((step, time_fs, _positions_A(state)))
 
+    def _keep_present(self) -> None:
+        """Keep the present frame alone, whether or not it was due."""
+        self._frames.clear()
+        self.report(self.simulation, self.simulation.context.getState(positions=True))
+
     # What a user calls
 
     def collect(self) -> Trajectory:
         """Run plain dynamics until the frames that the model needs are there and the
         present one is the last; they, as a Trajectory.
         """
+        if self.leaps:
+            return self.history()
         while len(self._frames) < self.needed or self._frames[-1][0] != self.simulation.currentStep:
             missing = self.every - self.simulation.currentStep % self.every
             take_steps(self.simulation.step, missing)
@@ -187,6 +223,8 @@ class TrajectoryProposer:
         InputError
             If they are too few, or the Simulation has gone on beyond the last.
         """
+        if self.leaps:  # from where the Simulation stands
+            self._keep_present()
         missing = self.needed - len(self._frames)
         if missing > 0:
             raise InputError(
@@ -323,24 +361,12 @@ class TrajectoryProposer:
         if self.velocities == "proposal":
             context.setVelocities(_velocities_A_fs(trajectory, history) * NM_PER_A / PS_PER_FS)
             context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
-        context.setTime(before.getTime() + len(trajectory) * self.interval_fs * unit.femtosecond)
-        context.setStepCount(before.getStepCount() + len(trajectory) * self.every)
+        context.setTime(before.getTime() + len(trajectory) * self.spacing_fs * unit.femtosecond)
+        steps = round(len(trajectory) * self.spacing_fs / self.interval_fs * self.every)
+        context.setStepCount(before.getStepCount() + steps)
         return TrajectoryProposal(
             trajectory, context.getState(positions=True, velocities=True, energy=True), energy_eV
         )
-
-
-def _check_simulation(simulation: Any) -> None:
-    """Refuse what is no Simulation."""
-    if not isinstance(simulation, app.Simulation):
-        raise InputTypeError(
-            f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
-        )
-
-
-def _usual_rise_eV(n_atoms: int, temperature_K: float) -> float:
-    """kT (10 + 5 sqrt(3 N / 2)): five times the spread of the potential energy."""
-    return BOLTZMANN_EV_PER_K * temperature_K * (10 + 5 * math.sqrt(1.5 * n_atoms))
 
 
 def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.float64]:
@@ -354,34 +380,3 @@ def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.
 
 def _positions_A(state: openmm.State) -> NDArray[np.float64]:
     return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
-
-
-def _molecule(simulation: app.Simulation) -> Molecule:
-    """The graph in the topology, with the stereo that the present positions show."""
-    positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    read = from_openmm(simulation.topology, positions)
-    return read if isinstance(read, Molecule) else read.molecule
-
-
-def _check_particles(system: openmm.System, molecule: Molecule) -> None:
-    n = system.getNumParticles()
-    if n != molecule.n_atoms:
-        raise InputError(
-            f"the System has {counted(n, 'particle')}, but {molecule!r} has "
-            f"{counted(molecule.n_atoms, 'atom')}; "
-            f"simulate the molecule alone, or give its "
-            "molecule=: models continue one molecule without solvent"
-        )
-    if any(system.isVirtualSite(k) for k in range(n)):
-        raise InputError(
-            "the System has virtual sites, which no trajectory model knows; use a System of "
-            "atoms alone"
-        )
-
-
-def _temperature_K(integrator: openmm.Integrator) -> float:
-    if hasattr(integrator, "getTemperature"):
-        return float(integrator.getTemperature().value_in_unit(unit.kelvin))
-    raise InputError(
-        f"a {type(integrator).__name__} has no temperature; give temperature_K=, say 300"
-    )

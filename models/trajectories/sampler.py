@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from equidrift.errors import WeightsError
 from equidrift.models.trajectories.diffusion.sampler import DiffusionModel
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 from equidrift.models.trajectories.leap.sampler import LeapModel
 from equidrift.models.trajectories.model import ChemistryModel
-from equidrift.weights import find, read_card
+from equidrift.weights import find, read_card, zoo
+
+LEAP = "leap"  # the name that shipped leaps will have
 
 
 def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
@@ -17,7 +20,24 @@ def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
     return (IntegratorModel if kind == "integrator" else DiffusionModel)(weights, **options)
 
 
-def load_leap(weights: str, **options: Any) -> LeapModel:
+def load_leap(**options: Any) -> LeapModel:
+    """Leaps of torsions over 1 to 100 ps, by weights that you train: none are shipped yet.
+
+    Raises
+    ------
+    WeightsError
+        While that is so.
+    """
+    if not (zoo() / f"{LEAP}.json").exists():
+        raise WeightsError(
+            "leaps come with no weights yet: make dynamics by tools/make_leaps.py, train by "
+            "`equidrift train trajectories examples/train_leap.yaml`, and give the path of the "
+            "weights as the model"
+        )
+    return LeapModel(LEAP, **options)
+
+
+def load_trained_leap(weights: str, **options: Any) -> LeapModel:
     """The leaps of a card."""
     return LeapModel(weights, **options)
 

@@ -118,10 +118,15 @@ class TaskModel(TrajectoryModel):
         """
         chosen, known = np.asarray(seeds, np.int64), np.ones(len(trajectory), bool)
         made = self._following(Task(trajectory, known, chosen, steps, callback), n_frames)
+        spacing_fs = self._spacing_fs(trajectory)
         return [
-            continuation(trajectory, x, self._provenance(int(seed)))
+            continuation(trajectory, x, self._provenance(int(seed)), spacing_fs)
             for x, seed in zip(made, chosen, strict=True)
         ]
+
+    def _spacing_fs(self, trajectory: Trajectory) -> float:
+        """Of the frames after a trajectory."""
+        return trajectory.dt_fs
 
     def _completed(self, task: Task) -> NDArray[np.float64]:
         """Samples (s, t, n, 3) with what is given as it came."""

@@ -34,10 +34,15 @@ def with_blank(
 
 
 def continuation(
-    trajectory: Trajectory, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+    trajectory: Trajectory,
+    positions_A: NDArray[np.float64],
+    provenance: dict[str, Any],
+    spacing_fs: float,
 ) -> Trajectory:
-    """New frames (n_frames, n_atoms, 3) with the times that come after a trajectory."""
-    time_fs = trajectory.time_fs[-1] + trajectory.dt_fs * np.arange(1, len(positions_A) + 1)
+    """New frames (n_frames, n_atoms, 3), `spacing_fs` apart, with the times that come
+    after a trajectory.
+    """
+    time_fs = trajectory.time_fs[-1] + spacing_fs * np.arange(1, len(positions_A) + 1)
     return with_last_box(trajectory).replace(
         positions_A=positions_A, time_fs=time_fs, provenance=provenance
     )

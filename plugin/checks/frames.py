@@ -7,7 +7,7 @@ import math
 from equidrift.checks.geometry import MAX_ATOMS, check_supported
 from equidrift.checks.trajectory import UNEVEN
 from equidrift.errors import InputError
-from equidrift.protocols import TrajectoryModel
+from equidrift.protocols import LeapingTrajectoryModel, TrajectoryModel
 from equidrift.records import Trajectory
 
 _LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (docs/measured)
@@ -19,8 +19,8 @@ def worth(model: TrajectoryModel, trajectory: Trajectory) -> list[str]:
         return []
     if trajectory.dt_fs < _LAST_FRAME_FS * (1 - UNEVEN):
         return []
-    if model.dt_range_fs[0] >= _LAST_FRAME_FS:  # made for such spacings: a leap
-        return []
+    if isinstance(model, LeapingTrajectoryModel) or model.dt_range_fs[0] >= _LAST_FRAME_FS:
+        return []  # made for such spacings
     return [
         f"the frames are {trajectory.dt_fs:g} fs apart, and from {_LAST_FRAME_FS:g} fs on "
         f"repeating "
@@ -59,6 +59,8 @@ def check_model(
         )
     if model.elements is not None:
         check_supported(trajectory.molecule, model.elements, model.max_atoms or MAX_ATOMS)
+    if isinstance(model, LeapingTrajectoryModel) and model.lag_fs is not None and not between:
+        return  # which reads the last frame, and no spacing
     if len(trajectory) < 2:
         raise InputError(
             f"{trajectory!r} has a single frame, from which no spacing can be told; give at "

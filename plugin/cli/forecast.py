@@ -39,7 +39,8 @@ FRAMES_HELP = (
 )
 EVERY_HELP = (
     "Keep one of every N new frames, or one in each time such as 20ps, which must be a multiple "
-    "of the time between the given frames. --frames counts those that are kept."
+    "of the time between the given frames; a model that leaps makes a leap of that time. "
+    "--frames counts those that are kept."
 )
 INTERPOLATE_HELP = (
     "Make frames between the given ones. Without --frames: fill the gaps in the times of TRAJ."

@@ -18,6 +18,7 @@ from equidrift.cli.forecast import Request
 from equidrift.cli.md import picoseconds
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.frames import FrameJob, TrajectorySettings, make_settings
+from equidrift.engine.pace import kept_of, leaping_by, new_spacing_fs
 from equidrift.engine.trajectories import (
     Forecast,
     forecast_job,
@@ -32,12 +33,12 @@ from equidrift.files.trajectory_stream import TrajectoryStream, sample_paths
 from equidrift.files.unpacked import names_file
 from equidrift.outputs import refuse_inputs
 from equidrift.progress import frame_bar
+from equidrift.protocols import LeapingTrajectoryModel, TrajectoryModel
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.text import counted
 from equidrift.units import PS_PER_FS
 
-_GRID = 0.01  # of the spacing, by which a multiple of it may be off
 MD_STEPS_PER_S = 18_600.0  # OpenMM's Reference platform, one core, measured for
 MD_ATOMS = 31.0  # atoms in MMFF94; the cost grows with the pairs, the square of the atoms
 
@@ -116,32 +117,43 @@ def _job(request: Request, given: Trajectory, settings: TrajectorySettings) -> F
         return interpolation_job(given, request.frames, settings)
     if request.refine:
         return refinement_job(given, request.level, settings)
-    every = frames_between(request.every, given)
+    settings, every = paced(request.every, given, settings)
     return forecast_job(given, request.frames or 0, settings, every=every)
 
 
-def frames_between(text: str, given: Trajectory) -> int:
-    """How many new frames one is kept of, by --every: a number, or a time over the
-    spacing of the given frames.
+def paced(
+    text: str, given: Trajectory, settings: TrajectorySettings
+) -> tuple[TrajectorySettings, int]:
+    """Settings, and how many new frames one is kept of, by --every. By a time, a model
+    that leaps makes one leap of each, or the fewest of equal length.
 
     Raises
     ------
     InputError
-        If the time is no multiple of the spacing.
+        If the time is no multiple of the spacing of new frames, or no leap.
     """
     if text.strip().isdecimal():
-        return int(text)
-    if len(given) < 2:
+        return settings, int(text)
+    model, asked_fs = settings.model, picoseconds(text) / PS_PER_FS
+    if isinstance(model, LeapingTrajectoryModel) and model.lag_fs is None:
+        return leaping_by(settings, asked_fs)
+    return settings, _frames_between(text, asked_fs, given, model)
+
+
+def _frames_between(text: str, asked_fs: float, given: Trajectory, model: TrajectoryModel) -> int:
+    """How many new frames one is kept of, by a time over their spacing."""
+    leaps = isinstance(model, LeapingTrajectoryModel)
+    if len(given) < 2 and not leaps:
         return 1  # refused for its single frame
-    asked_fs = picoseconds(text) / PS_PER_FS
-    every = round(asked_fs / given.dt_fs)
-    if every < 1 or abs(asked_fs / given.dt_fs - every) > _GRID:
-        nearest = max(1, every) * given.dt_fs
-        raise InputError(
-            f"--every {text} is no multiple of the {given.dt_fs:g} fs between the given frames; "
-            f"take {nearest:g}fs, a number of frames, or frames of another spacing"
-        )
-    return every
+    spacing_fs = new_spacing_fs(model, given)
+    if every := kept_of(spacing_fs, asked_fs):
+        return every
+    nearest = max(1, round(asked_fs / spacing_fs)) * spacing_fs
+    frames = "leaps" if leaps else "the given frames"
+    raise InputError(
+        f"--every {text} is no multiple of the {spacing_fs:g} fs between {frames}; "
+        f"take {nearest:g}fs, a number of frames, or frames of another spacing"
+    )
 
 
 def identity_of(request: Request, settings: TrajectorySettings, job: FrameJob) -> dict[str, Any]:
@@ -225,6 +237,7 @@ class Run:
         n, job = self.request.n, self.job
         written = self.stream.close(n, job.trajectories, job.frame)
         origin, spacing_fs = job.provenance(), given.dt_fs if len(given) > 1 else 0.0
+        spacing_fs = job.dt_fs if isinstance(job, Forecast) else spacing_fs
         md_s = plain_md_seconds(given.molecule.n_atoms, n * job.n_frames * spacing_fs)
         made = self.counts["done"] - self.resumed
         counts = {name: value for name, value in self.counts.items() if name != "done"}

@@ -34,6 +34,7 @@ from equidrift.engine.frames import (
     sorted_sum,
 )
 from equidrift.engine.gaps import Completion, grid_of, windows
+from equidrift.engine.pace import new_spacing_fs
 from equidrift.errors import InputError
 from equidrift.inputs import as_trajectory
 from equidrift.notes import warn
@@ -83,7 +84,8 @@ class Forecast(FrameJob):
         *,
         every: int = 1,
     ) -> None:
-        self.n_frames, self.every, self.dt_fs = n_frames * every, every, given.dt_fs
+        self.n_frames, self.every = n_frames * every, every
+        self.dt_fs = new_spacing_fs(settings.model, given)
         boxes_A = given.boxes_A
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
         self.past = given.replace(box_A=last_A)[-settings.context :]

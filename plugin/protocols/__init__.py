@@ -41,7 +41,9 @@ from equidrift.protocols.proposers import (
 )
 from equidrift.protocols.trajectories import (
     BatchedTrajectoryModel,
+    LeapingTrajectoryModel,
     RefiningTrajectoryModel,
+    Settle,
     TrajectoryModel,
 )
 from equidrift.protocols.values import (
@@ -76,6 +78,7 @@ __all__ = [
     "FileRecord",
     "Floats",
     "IndependentProposer",
+    "LeapingTrajectoryModel",
     "Model",
     "MoleculeBoundModel",
     "MoleculeModel",
@@ -87,6 +90,7 @@ __all__ = [
     "RefiningTrajectoryModel",
     "Relax",
     "Seeds",
+    "Settle",
     "StorableProposer",
     "Surface",
     "SurfaceRefiner",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from equidrift.protocols.models import MoleculeBoundModel
 from equidrift.protocols.values import Callback, Floats, Seeds
 from equidrift.records import Trajectory
+
+# (positions_A (n_atoms, 3) after the torsions were turned, a seed) -> positions_A (n_atoms, 3)
+# in thermal equilibrium but for the torsions, in a force field
+Settle = Callable[[Floats, int], Floats]
 
 
 @runtime_checkable
@@ -91,5 +95,38 @@ class RefiningTrajectoryModel(TrajectoryModel, Protocol):
     def refine(self, trajectory: Trajectory, seeds: Seeds, *, level: float = 0.3) -> Floats:
         """Float64 (len(seeds), n_frames, n_atoms, 3) in A; `level` 0 changes nothing, 1
         draws anew.
+        """
+        ...
+
+
+@runtime_checkable
+class LeapingTrajectoryModel(TrajectoryModel, Protocol):
+    """A model whose new frames lie a lag of its own apart, whatever the spacing of the
+    given ones, of which it needs the last alone.
+
+    Attributes
+    ----------
+    lag_fs : float or None
+        Between the frames that it makes; None for the spacing of the given ones.
+    lag_range_fs : tuple of float
+        The shortest and the longest lag that it was trained on.
+    temperature_K, settle_fs : float
+        Of the dynamics after each leap, and their length.
+    """
+
+    lag_fs: float | None
+    lag_range_fs: tuple[float, float]
+    temperature_K: float
+    settle_fs: float
+
+    def leaping(
+        self,
+        *,
+        lag_fs: float | None = None,
+        temperature_K: float | None = None,
+        settle: Settle | None = None,
+    ) -> LeapingTrajectoryModel:
+        """The same model with another lag or temperature, or whose leaps settle
+        otherwise; None leaves what it has.
         """
         ...

@@ -21,6 +21,7 @@ CONFORMER_MODELS = {
 TRAJECTORY_MODELS = {
     "default": "equidrift.models.trajectories.sampler:load_default",
     "geotdm": "equidrift.models.trajectories.sampler:load_geotdm",
+    "leap": "equidrift.models.trajectories.sampler:load_leap",
     "md": "equidrift.models.trajectories.md.sampler:DynamicsModel",
     "last-frame": "equidrift.models.trajectories.baselines:LastFrame",
     "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
@@ -83,7 +84,7 @@ TRAINED_MOLECULE_MODELS = {
 }
 TRAINED_TRAJECTORY_MODELS = {
     "trajectory": "equidrift.models.trajectories.sampler:load_trajectory_model",
-    "leap": "equidrift.models.trajectories.sampler:load_leap",
+    "leap": "equidrift.models.trajectories.sampler:load_trained_leap",
 }
 
 # function(molecule, positions_A) -> (positions_A, energies_eV)
@@ -238,6 +239,7 @@ HOST_FUNCTIONS = {
         "read_checkpoint": "equidrift.adapters.openmm.checkpoint:read_checkpoint",
         "read_pdb": "equidrift.adapters.openmm.pdb:read_pdb",
         "score_force": "equidrift.adapters.openmm.score:score_force",
+        "settle_in": "equidrift.adapters.openmm.settle:settle_in",
         "swarm": "equidrift.adapters.openmm.swarm:swarm",
         "to_system": "equidrift.adapters.openmm.mmff:to_system",
         "to_topology": "equidrift.adapters.openmm.topology:to_topology",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.models.trajectories.leap.data import present_of
-from equidrift.models.trajectories.leap.density import LeapConfig, LeapNetwork
+from equidrift.models.trajectories.leap.density import LeapConfig, LeapNetwork, Present
 from equidrift.models.trajectories.leap.features import TorsionTable
 from equidrift.records import Molecule
 
@@ -33,6 +35,7 @@ class Leaper:
         Path of a card or safetensors file.
     temperature_K : float
         Of the dynamics.
+    device : torch device; None is CUDA where there is one, else the CPU.
 
     Raises
     ------
@@ -40,16 +43,28 @@ class Leaper:
         For a temperature far from those of the training.
     """
 
-    def __init__(self, weights: str, temperature_K: float = 300.0):
-        self.network, self.card = load_network(weights, "leap", make_leap)
-        self.temperature_K = temperature_K
+    def __init__(self, weights: str, temperature_K: float = 300.0, device: Device = None):
+        network, self.card = load_network(weights, "leap", make_leap)
+        self.device = pick_device(device)
+        self.network = network.to(self.device)
+        self.temperature_K = self._check_temperature(temperature_K)
+        self._tables: dict[Molecule, TorsionTable] = {}
+
+    def _check_temperature(self, temperature_K: float) -> float:
         low, high = self.card["training"]["temperature_K"]
         if not low * (1 - SLACK) <= temperature_K <= high * (1 + SLACK):
             raise InputError(
-                f"temperature_K is {temperature_K:g}, and {weights} was trained on dynamics at "
-                f"{low:g} to {high:g} K; ask for one between, or train at that temperature"
+                f"temperature_K is {temperature_K:g}, and {self.card['name']} was trained on "
+                f"dynamics at {low:g} to {high:g} K; ask for one between, or train at that "
+                "temperature"
             )
-        self._tables: dict[Molecule, TorsionTable] = {}
+        return temperature_K
+
+    def at(self, temperature_K: float) -> Leaper:
+        """The same at another temperature, with the errors of the class."""
+        made = copy.copy(self)
+        made.temperature_K = self._check_temperature(temperature_K)
+        return made
 
     @property
     def lag_range_ps(self) -> tuple[float, float]:
@@ -80,16 +95,20 @@ class Leaper:
         self, molecule: Molecule, x: Array, lag_ps: float, rng: np.random.Generator
     ) -> tuple[Array, float]:
         """Torsions (m,) a lag after a conformation (n, 3), and their log density."""
-        table = self.table(molecule)
-        present = present_of(table, x[None], np.array([lag_ps]), self.temperature_K)
-        uniform = torch.from_numpy(rng.random((1, table.count, 2)))
-        phi, log_density = self.network.draw(present, uniform)
-        return phi[0].double().numpy(), float(log_density[0])
+        uniform = torch.from_numpy(rng.random((1, self.table(molecule).count, 2)))
+        present = self._present(molecule, x, lag_ps)
+        phi, log_density = self.network.draw(present, uniform.to(self.device))
+        return phi[0].cpu().double().numpy(), float(log_density[0])
 
     def log_prob(self, molecule: Molecule, x: Array, phi: Array, lag_ps: float) -> float:
         """The log density of going from a conformation (n, 3) to torsions (m,)."""
-        table = self.table(molecule)
-        present = present_of(table, x[None], np.array([lag_ps]), self.temperature_K)
+        there = torch.from_numpy(phi[None]).float().to(self.device)
         with torch.no_grad():
-            found = self.network.log_prob(present, torch.from_numpy(phi[None]).float())
+            found = self.network.log_prob(self._present(molecule, x, lag_ps), there)
         return float(found[0])
+
+    def _present(self, molecule: Molecule, x: Array, lag_ps: float) -> Present:
+        """A conformation (n, 3) to leap from, on the network's device."""
+        lags = np.array([lag_ps])
+        made = present_of(self.table(molecule), x[None], lags, self.temperature_K)
+        return made.to(self.device)

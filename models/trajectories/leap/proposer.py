@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.models.shared.devices import Device
 from equidrift.models.trajectories.leap.leaper import Leaper
 from equidrift.protocols import Proposer
 from equidrift.records import Molecule, Proposal
@@ -33,6 +34,7 @@ class LeapProposer(Proposer):
         The lag. Long ones propose more changes, and more of them are refused.
     temperature_K : float
         Of the sampler, one that the training held.
+    device : torch device; None is CUDA where there is one, else the CPU.
 
     Raises
     ------
@@ -52,8 +54,9 @@ class LeapProposer(Proposer):
         *,
         lag_ps: float = 20.0,
         temperature_K: float = 300.0,
+        device: Device = None,
     ):
-        self.leaper, self.molecule = Leaper(weights, temperature_K), molecule
+        self.leaper, self.molecule = Leaper(weights, temperature_K, device), molecule
         self.lag_ps = self.leaper.check_lag(lag_ps)
         self.tree, self.name = self.leaper.table(molecule).tree, "leap"
 

@@ -19,7 +19,7 @@ from equidrift import forecast
 from equidrift.errors import InputError
 from equidrift.models.shared.run import fit, fresh
 from equidrift.models.shared.trainer import Schedule
-from equidrift.models.trajectories.dynamics import Dynamics, save_dynamics
+from equidrift.models.trajectories.dynamics import save_dynamics
 from equidrift.models.trajectories.leap.data import LeapBatches, present_of
 from equidrift.models.trajectories.leap.density import LeapConfig, LeapNetwork, Leaps, Present
 from equidrift.models.trajectories.leap.features import NODE, PAIR, TorsionTable
@@ -31,10 +31,10 @@ from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
 from equidrift.units import BOLTZMANN_EV_PER_K
+from tests.leaps import SMALL, config, walk
 from tests.sampling import BINS, p_value, rigid_density
 
 Array = NDArray[np.float64]
-SMALL = {"width": 16, "layers": 1, "heads": 2}
 LAG = 1.0  # of the analytic process, in ps
 
 
@@ -176,37 +176,13 @@ def test_density_does_not_see_turns_and_tells_mirror_images_apart(
     assert sine.max() > 0.5 and (sine > 1e-9).sum() < NODE / 2  # the odd numbers, and no others
 
 
-def walk(molecule: Molecule, frames: int, seed: int = 0) -> Dynamics:
-    """Frames 1 ps apart whose torsions jump to and fro, not dynamics of a force field."""
-    start = make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
-    tree, rng = TorsionTable.of(molecule).tree, np.random.default_rng(seed)
-    jump = rng.random((frames, tree.n_torsions)) < 0.2
-    phi = tree.torsions(start) + np.cumsum(jump * rng.choice([-2.1, 2.1], jump.shape), 0)
-    phi = phi + 0.15 * rng.standard_normal(phi.shape)
-    x = tree.set_torsions(start, phi)
-    return Dynamics(molecule, x[None].astype(np.float32), 1000.0, "MMFF94", 300.0, 0.001)
-
-
-def config(data: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "kind": "leap",
-        "data": str(data),
-        "network": SMALL,
-        "lags_ps": [1.0, 5.0],
-        "pairs_per_batch": 64,
-        "schedule": {"steps": 60, "learning_rate": 5e-3, "warmup_steps": 5},
-        "name": "leap",
-    } | changes
-
-
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("leap")
-    runs = [walk(Molecule.from_smiles(s), 300, k) for k, s in enumerate(("CCCC", "CC[C@H](C)CO"))]
-    save_dynamics(folder / "runs.npz", runs)
-    done = run_training(config(folder / "runs.npz"), folder / "run", None)
-    assert done["held_out_loss_after"] < done["held_out_loss_before"]
-    return str(done["weights"])
+def weights(leap_training: dict[str, Any]) -> str:
+    return str(leap_training["weights"])
+
+
+def test_training_lowers_the_held_out_loss(leap_training: dict[str, Any]) -> None:
+    assert leap_training["held_out_loss_after"] < leap_training["held_out_loss_before"]
 
 
 def test_forecast_leaps_by_the_weights_of_a_training(

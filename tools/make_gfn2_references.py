@@ -2,12 +2,12 @@
 """Make GFN2-xTB conformer ensembles that are nearly complete: the references of
 `equidrift bench conformers`.
 
-    make_gfn2_references.py list OUT.smi [--zinc FILE] [--molecules 45] [--macrocycles 4]
-                                 [--charged 6] [--part val|test] [--seed 0]
+    make_gfn2_references.py list OUT.smi [--smiles FILE] [--rotors 3 10] [--molecules 45]
+                                 [--macrocycles 4] [--charged 6] [--part val|test] [--seed 0]
     make_gfn2_references.py make LIST.smi OUT.npz [--each 65] [--seconds 3000] [--seed 0]
 
 `list` picks molecules of the held-out part of a file of SMILES (`held_out` of
-`models/shared/split.py`): 3 to 10 rotatable bonds, at most 70 atoms, neutral and
+`models/shared/split.py`): 3 to 10 rotatable bonds (`--rotors`), at most 70 atoms, neutral and
 charged. Macrocycles are built, as ZINC's held-out part has none: two methyl or aromatic
 CH groups of a molecule are joined by a chain of 0 to 4 CH2 to a ring of 12 to 18 atoms,
 and the product is held out, too.
@@ -72,6 +72,7 @@ QUIET_ROUNDS = 2  # rounds without a new minimum that end a search
 FMAX_EV_A, LONGEST_A, MOST_STEPS, CHECK_EVERY = 0.01, 0.1, 150, 5
 EMBED_TIMEOUT_S = 20
 RING = (12, 18)  # atoms of a macrocycle
+MOST_READ = 30_000  # SMILES of an .npz that are looked at
 
 
 @dataclass
@@ -455,21 +456,31 @@ def macrocycle(mol, rng, part):
     return None
 
 
+def listed(path):
+    """The SMILES of a file: a line each, or `smiles` of an .npz such as QM9's, of which
+    MOST_READ are drawn.
+    """
+    if Path(path).suffix != ".npz":
+        lines = Path(path).read_text().split("\n")
+        return [line.split()[0] for line in lines if line.strip()]
+    with np.load(path, allow_pickle=False) as file:
+        found = file["smiles"].astype(str)
+    rng = np.random.default_rng(0)
+    return rng.permutation(found)[:MOST_READ].tolist()
+
+
 def pick(args):
     """Write the list of molecules: neutral ones and charged ones in turn, then
     macrocycles.
     """
     rng = np.random.default_rng((args.seed, 9))
-    mols = [
-        mol
-        for line in Path(args.zinc).read_text().split("\n")
-        if line.strip() and (mol := Chem.MolFromSmiles(line.split()[0])) is not None
-    ]
+    mols = [mol for one in listed(args.smiles) if (mol := Chem.MolFromSmiles(one)) is not None]
     mols = [mols[k] for k in rng.permutation(len(mols))]
+    least, most = args.rotors
     fit = [
         mol
         for mol in mols
-        if 3 <= rdMolDescriptors.CalcNumRotatableBonds(mol) <= 10 and usable(mol, args.part)
+        if least <= rdMolDescriptors.CalcNumRotatableBonds(mol) <= most and usable(mol, args.part)
     ]
     charged = [mol for mol in fit if Chem.GetFormalCharge(mol)]
     neutral = [mol for mol in fit if not any(a.GetFormalCharge() for a in mol.GetAtoms())]
@@ -493,7 +504,14 @@ def arguments():
     modes = parser.add_subparsers(dest="mode", required=True)
     listing = modes.add_parser("list")
     listing.add_argument("out")
-    listing.add_argument("--zinc", default=str(data / "zinc_smiles" / "zinc_29k.smi"))
+    listing.add_argument(
+        "--smiles",
+        default=str(data / "zinc_smiles" / "zinc_29k.smi"),
+        help="a file of SMILES, or an .npz that holds `smiles`",
+    )
+    listing.add_argument(
+        "--rotors", type=int, nargs=2, default=(3, 10), help="least and most rotatable bonds"
+    )
     listing.add_argument("--molecules", type=int, default=45, help="all of them together")
     listing.add_argument("--macrocycles", type=int, default=4)
     listing.add_argument("--charged", type=int, default=6)

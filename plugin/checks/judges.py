@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.checks.goals import EXACT, GRAPH_PROPERTIES, Goal, pareto_front
+from equidrift.text import counted
 
 NETWORK = "network"  # its scores are named by the property alone
 
@@ -164,8 +165,9 @@ def pareto_text(rows: Sequence[Mapping[str, Any]], most: int = 10) -> list[str]:
     if not rows:
         return []
     names = [name for name in rows[0] if name != "smiles"]
-    lines = [f"Pareto front, {len(rows)} molecules: " + "  ".join(f"{n:>8}" for n in names)]
-    indent = len(lines[0]) - len("  ".join(f"{n:>8}" for n in names))
+    head = f"Pareto front, {counted(len(rows), 'molecule')}: "
+    lines = [head + "  ".join(f"{n:>8}" for n in names)]
+    indent = len(head)
     for row in rows[:most]:
         values = "  ".join(f"{row[name]:8.4g}" for name in names)
         lines.append(f"{'':{indent}}{values}  {row['smiles']}")
@@ -214,6 +216,6 @@ def achieved_text(row: Mapping[str, Any]) -> str:
         line += (
             f"; GFN2-xTB's mean is {row['mean_before']:.3g}, brought to B3LYP's scale with an "
             f"uncertainty of {row['deviation']:.2g} per molecule (mean error "
-            f"{row['held_out_mae']:.2g} on {row['held_out_molecules']} held-out molecules)"
+            f"{row['held_out_mae']:.2g} on {counted(row['held_out_molecules'], 'held-out molecule')})"
         )
     return line

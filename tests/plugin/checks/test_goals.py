@@ -121,6 +121,10 @@ def test_pareto_table_lists_the_best_at_the_first_target_first() -> None:
     assert [row["smiles"] for row in rows] == ["A", "C"] and rows[0]["TPSA"] == 10.0
     lines = pareto_text(rows)
     assert len(lines) == 3 and "QED" in lines[0] and lines[1].endswith("A")
+    assert lines[0].startswith("Pareto front, 2 molecules: ")
+    assert pareto_text(rows[:1])[0].startswith("Pareto front, 1 molecule: ")
+    width = lines[0].index("QED")
+    assert lines[1][width - 5 :].split()[:2] == ["0.9", "10"], "numbers below their names"
     assert pareto({"QED": "max", "TPSA": "<90"}, scores, ["A", "B", "C"]) == []
     assert pareto_text([]) == []
 

@@ -213,9 +213,10 @@ def achieved_text(row: Mapping[str, Any]) -> str:
     if "mean_absolute_error_se" in row:
         line += f" (standard error {row['mean_absolute_error_se']:.1g})"
     if "deviation" in row:
+        held_out = counted(row["held_out_molecules"], "held-out molecule")
         line += (
             f"; GFN2-xTB's mean is {row['mean_before']:.3g}, brought to B3LYP's scale with an "
             f"uncertainty of {row['deviation']:.2g} per molecule (mean error "
-            f"{row['held_out_mae']:.2g} on {counted(row['held_out_molecules'], 'held-out molecule')})"
+            f"{row['held_out_mae']:.2g} on {held_out})"
         )
     return line

@@ -3,23 +3,30 @@
 default claims, none of them among those of the bond table.
 
     make_element_molecules.py [--zinc FILE] [--out tests/data/elements.smi] [--seed 0]
+    [--each N]
 
 Drug-like molecules of ZINC's test part are broken into pieces of up to 14 heavy atoms
 (BRICS), and a hydrogen of a carbon of each is replaced by a group of GROUPS: each
 element that is claimed, in its usual valences, and charges from -2 to +2. Small
 molecules of the elements themselves stand in SMALL. What is in
-tools/bond_table_molecules.smi is left out.
+tools/bond_table_molecules.smi is left out. With `--each N` the pieces take groups of
+those elements alone of which fewer than N molecules are there, and SMALL is left out:
+the list of `equidrift bench elements`.
 """
 
 import argparse
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 from rdkit import Chem, RDLogger
 from rdkit.Chem import BRICS
 
+from equidrift.bench.elements import kinds_of
+from equidrift.errors import EquidriftError
 from equidrift.models.shared.split import held_out
+from equidrift.records import Molecule
 
 RDLogger.DisableLog("rdApp.*")
 ROOT = Path(__file__).parents[1]
@@ -41,6 +48,7 @@ SMALL = (
     *("O=S(=O)=O", "FS(F)(F)(F)(F)F", "CS(=O)(=O)O", "O=C=O", "S=C=S", "O=C=S", "N#N", "OO"),
 )
 WANTED = 360
+RARE = ("B", "F", "Si", "P", "S", "Cl", "Br", "I", "S(VI)", "isocyanide")
 CUT_SULFONYL = Chem.MolFromSmarts("[S;H1]=O")  # a tautomer that nobody has
 
 
@@ -89,22 +97,11 @@ def substituted(mol, group, rng):
     return None if any(atom.GetNumRadicalElectrons() for atom in made.GetAtoms()) else made
 
 
-def main():
-    """Write the list."""
-    data = Path(os.environ.get("EQUIDRIFT_DATA", "../shared/data"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--zinc", default=str(data / "zinc_smiles" / "zinc_29k.smi"))
-    parser.add_argument("--out", default=str(ROOT / "tests" / "data" / "elements.smi"))
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    rng = random.Random(args.seed)
-    table = (ROOT / "tools" / "bond_table_molecules.smi").read_text().split()
-    known = {Chem.CanonSmiles(smiles) for smiles in table}
+def all_of(zinc, known, rng):
+    """The list of the tests: SMALL, and a group after the other on a piece each."""
     found = [smiles for smiles in SMALL if Chem.CanonSmiles(smiles) not in known]
     taken, k = set(map(Chem.CanonSmiles, found)) | known, 0
-    for mol in pieces(Path(args.zinc), rng):
+    for mol in pieces(zinc, rng):
         if len(found) == WANTED:
             break
         made = substituted(mol, GROUPS[k % len(GROUPS)], rng)
@@ -114,6 +111,52 @@ def main():
         taken.add(smiles)
         found.append(smiles)
         k += 1
+    return found
+
+
+def each_of(zinc, known, rng, wanted):
+    """`wanted` molecules of each element, of S(VI) and isocyanides."""
+    groups = {kind: [] for kind in RARE}
+    for group in GROUPS:
+        for kind in set(kinds_of(Molecule.from_smiles(group))) & set(RARE):
+            groups[kind].append(group)
+    counts, found, taken = Counter(), [], set(known)
+    for mol in pieces(zinc, rng):
+        short = [kind for kind in RARE if counts[kind] < wanted]
+        if not short:
+            break
+        kind = min(short, key=counts.__getitem__)
+        made = substituted(mol, groups[kind][counts[kind] % len(groups[kind])], rng)
+        smiles = None if made is None else Chem.MolToSmiles(made)
+        if smiles is None or smiles in taken:
+            continue
+        try:
+            counts.update(kinds_of(Molecule.from_smiles(smiles)))
+        except EquidriftError:
+            continue
+        taken.add(smiles)
+        found.append(smiles)
+    return found
+
+
+def main():
+    """Write the list."""
+    data = Path(os.environ.get("EQUIDRIFT_DATA", "../shared/data"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--zinc", default=str(data / "zinc_smiles" / "zinc_29k.smi"))
+    parser.add_argument("--out", default=str(ROOT / "tests" / "data" / "elements.smi"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", type=int, help="molecules of each element")
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    table = (ROOT / "tools" / "bond_table_molecules.smi").read_text().split()
+    known = {Chem.CanonSmiles(smiles) for smiles in table}
+    if args.each is None:
+        found = all_of(Path(args.zinc), known, rng)
+    else:
+        found = each_of(Path(args.zinc), known, rng, args.each)
     Path(args.out).write_text("".join(f"{smiles}\n" for smiles in found))
 
 

@@ -2,14 +2,16 @@
 """Measure what candidates are worth: ETKDG's own, bonds turned at random, and bonds
 turned by the torsion diffusion, with the same selection and relaxation.
 
-    measure_torsions.py REFERENCES.npz --weights WEIGHTS [--molecules 10] [--effort 4]
+    measure_torsions.py REFERENCES.npz --weights WEIGHTS [--molecules 10] [--effort 8]
     [--shared 4] [--steps 8] [--kT 1.5] [--full-chain] [--seed 0] [--json FILE]
 
 REFERENCES are those of make_gfn2_references.py, of molecules that were not trained on.
 2K conformers are made for K references of a molecule, each the lowest new one of
 `--effort` candidates, relaxed with MMFF94 (`--full-chain`: refined and ranked as the
-default does). Every way stands there twice: at an equal number of candidates, and with
-as many (in steps of one a conformer) as take the processor time that ETKDG's take.
+default does). "crossed" is the default's way: one candidate for each conformer is drawn,
+the others take torsions of relaxed ones; without it all are drawn. Every way stands there
+twice: at an equal number of candidates, and with as many (in steps of one a conformer) as
+take the processor time of the default's way, "etkdg, crossed".
 """
 
 import argparse
@@ -33,6 +35,8 @@ from equidrift.units import KCAL_MOL_PER_EV
 CHAIN = {"refiner": None, "energy": None}
 FULL_CHAIN = {"refiner": "refine", "energy": "conformer-energy"}
 THRESHOLDS_A = (0.25, 0.5, 0.75)
+Way = tuple[ConformerModel | None, bool]  # makes the draws, ETKDG if None; whether they are crossed
+DEFAULT = "etkdg, crossed"
 SHOWN = ("AMR-R", "AMR-P", *(f"COV-R@{t:g}" for t in THRESHOLDS_A))
 
 
@@ -46,13 +50,13 @@ class Measured:
     values: dict[str, float]
 
 
-def measured(
-    start: ConformerModel | None, systems: list[System], effort: int, args: argparse.Namespace
-) -> Measured:
-    """2K conformers of each molecule from candidates of `start`, ETKDG's if None."""
+def measured(way: Way, systems: list[System], effort: int, args: argparse.Namespace) -> Measured:
+    """2K conformers of each molecule from the candidates of a way."""
+    start, cross = way
     chain = Chain(
         select="energy",
         effort=effort,
+        cross=cross,
         num_threads=1,
         **(FULL_CHAIN if args.full_chain else CHAIN),
     )
@@ -92,7 +96,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("references")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--molecules", type=int, default=10)
-    parser.add_argument("--effort", type=int, default=4)
+    parser.add_argument("--effort", type=int, default=8)
     parser.add_argument("--shared", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--kT", type=float, default=1.5, help="kcal/mol")
@@ -102,16 +106,22 @@ def main(given: list[str] | None = None) -> None:
     args = parser.parse_args(given)
     systems = [s for s in references(args.references, args.molecules) if turns(s)]
     print(f"{len(systems)} molecules, {sum(len(known) for _, known in systems)} references")
-    figures = {"etkdg": measured(None, systems, args.effort, args)}
-    show("etkdg", figures["etkdg"])
     options = {"shared": args.shared, "steps": args.steps, "kT_eV": args.kT / KCAL_MOL_PER_EV}
-    for name, weights in (("diffusion", args.weights), ("uniform", None)):
-        start = TurnedConformers(weights, **options)
-        effort = args.effort
-        for label in ("equal count", "equal time"):
-            own = figures[f"{name}, {label}"] = measured(start, systems, effort, args)
-            show(f"{name}, {label}", own)
-            effort = equal_effort(own, figures["etkdg"].ms)
+    turned = {
+        "diffusion": TurnedConformers(args.weights, **options),
+        "uniform": TurnedConformers(None, **options),
+    }
+    ways: dict[str, Way] = {DEFAULT: (None, True), "etkdg": (None, False)}
+    for name, start in turned.items():
+        ways |= {f"{name}, crossed": (start, True), name: (start, False)}
+    figures: dict[str, Measured] = {}
+    for name, way in ways.items():
+        own = figures[name] = measured(way, systems, args.effort, args)
+        show(name, own)
+        effort = equal_effort(own, figures[DEFAULT].ms)
+        if effort != args.effort:
+            figures[f"{name}, equal time"] = again = measured(way, systems, effort, args)
+            show(f"{name}, equal time", again)
     if args.json:
         with open(args.json, "w") as file:
             json.dump({name: vars(value) for name, value in figures.items()}, file, indent=1)

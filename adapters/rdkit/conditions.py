@@ -76,15 +76,16 @@ def _narrow(
 
 def relaxed_around(
     molecule: Molecule, positions_A: NDArray[np.float64], known: Known
-) -> NDArray[np.float64]:
-    """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held;
-    blocks of NaN are passed through.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held,
+    and their energies_eV (k,) without the springs; blocks of NaN are passed through.
     """
     moved = np.array(positions_A, np.float64)
+    energies = np.full(len(moved), np.nan)
     finite = np.isfinite(moved).all((1, 2))
     mol = to_mol(molecule, moved[finite])
-    moved[finite] = relax_held(mol, known, MAX_ITERATIONS, "MMFF94")[0]
-    return moved
+    moved[finite], energies[finite] = relax_held(mol, known, MAX_ITERATIONS, "MMFF94")
+    return moved, energies
 
 
 def relax_held(

@@ -36,11 +36,13 @@ def problems(
     check = GeometryCheck(part(molecule, atoms))
     i, j = check.molecule.bonds.T
     d = np.linalg.norm(positions_A[i] - positions_A[j], axis=-1)
+    # the ranges are those of the whole molecule: without its hydrogen an alcohol's C-O is none
+    whole, inside = GeometryCheck(molecule), np.isin(molecule.bonds, atoms).all(1)
+    shortest_A, longest_A = whole.shortest_A[inside], whole.longest_A[inside]
     wrong = [
         f"the bond {atoms[i[k]]}-{atoms[j[k]]} ({_pair(check.molecule, i[k], j[k])}) is {d[k]:.2f} "
-        "A long, possible are "
-        f"{check.shortest_A[k]:.2f} to {check.longest_A[k]:.2f}"
-        for k in np.flatnonzero((d < check.shortest_A) | (d > check.longest_A))
+        f"A long, possible are {shortest_A[k]:.2f} to {longest_A[k]:.2f}"
+        for k in np.flatnonzero((d < shortest_A) | (d > longest_A))
     ]
     i, j = check.first, check.second
     d_sq = np.square(positions_A[i] - positions_A[j]).sum(-1)

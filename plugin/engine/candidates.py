@@ -142,6 +142,17 @@ def seeds_of(first: int, begin: int, stop: int, effort: int) -> tuple[Indices, I
     return seeds, np.concatenate([own, np.repeat(own, effort - 1)])
 
 
+def free_torsions(tree: TorsionTree, known: Known) -> Indices:
+    """Indices (k,) of the torsions whose turning leaves the held atoms as they are to
+    each other: all of them lie on one side of the bond, or on its axis.
+    """
+    free = [
+        not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()
+        for moved, row in zip(tree.moved, tree.atoms, strict=True)
+    ]
+    return np.flatnonzero(free)
+
+
 def pick_lowest(
     molecule: Molecule, pool: Pool, count: int, *, mirror: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -280,11 +291,8 @@ class DiversePick:
         None if no turn is new and without fault.
         """
         tree = TorsionTree.of(self.molecule)
-        free = [
-            not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()
-            for moved, row in zip(tree.moved, tree.atoms, strict=True)
-        ]
-        if not any(free) or not np.isfinite(x).all():
+        free = np.isin(np.arange(tree.n_torsions), free_torsions(tree, known))
+        if not free.any() or not np.isfinite(x).all():
             return x, None
         made = known.placed(
             tree.turn(x, sample_rng(seed).uniform(-np.pi, np.pi, (TURNS, len(free))) * free)

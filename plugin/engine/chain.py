@@ -5,7 +5,6 @@ energy, relax, refine. `default` is the one that measured best.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from numpy.typing import NDArray
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.engine.candidates import (
-    DiversePick,
-    KeptPool,
-    Pool,
-    blocks_of,
-    pick_lowest,
-)
+from equidrift.engine.candidates import DiversePick, KeptPool, blocks_of
 from equidrift.engine.capabilities import ConditionalConformerModel
-from equidrift.engine.crossing import Wanted, candidates_of, generations
-from equidrift.engine.fields import field_of, relaxed, relaxed_around
+from equidrift.engine.fields import (
+    Relaxed,
+    field_of,
+    relaxed,
+    relaxed_around,
+    relaxed_holding,
+)
+from equidrift.engine.lowest import LowestPick
 from equidrift.engine.presets import check_choice
 from equidrift.engine.refining import Marked, better_of, knows_elements
 from equidrift.errors import InputError
@@ -76,7 +75,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         None for the refiner alone.
     select : {"auto", "energy", "diverse", "none"}
         Which candidates are taken. "auto" is "energy" for molecules of 30 atoms and
-        more that the learned energy knows, "diverse" for others.
+        more that MMFF94 knows, by its energies alone if the learned energy lacks one of
+        the elements; "diverse" for others, and without a learned energy.
     effort : int
         Candidates for each conformer with the selection "energy", 1 to 20; the time for
         a conformer grows with it.
@@ -194,19 +194,25 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     def expected_rmsd_A(
         self, molecule: Molecule, positions_A: NDArray[np.float64]
     ) -> NDArray[np.float64] | None:
-        """Expected RMSD (k,) to the GFN2-xTB minima, None if no learned energy refines."""
-        if not self.gives_energies(molecule) or not isinstance(self.energy, ConfidentRefiner):
+        """Expected RMSD (k,) to the GFN2-xTB minima, None if no learned energy refines,
+        or if something is held: what is not free is at no minimum.
+        """
+        if (
+            self.conditions is not None
+            or not self.gives_energies(molecule)
+            or not isinstance(self.energy, ConfidentRefiner)
+        ):
             return None
         return self.energy.expected_rmsd_A(molecule, positions_A)
 
     def selection_of(self, molecule: Molecule) -> str:
         """How conformers of this molecule are chosen: "energy", "diverse" or "none"."""
-        if self.conditions is not None and self.select in ("auto", "energy"):
-            return "diverse"  # energies around a held core are those of its strain
         if self.select != "auto":
             return self.select
         large = molecule.n_atoms >= ENERGY_ATOMS
-        return "energy" if large and self._energy_answers(molecule) else "diverse"
+        # without the learned energy, which lacks some elements, MMFF94's alone is still better
+        ranked = self.energy is not None and self._field(molecule) == "MMFF94"
+        return "energy" if large and ranked else "diverse"
 
     def cost(self, molecule: Molecule) -> int:
         """The work for a conformer of this molecule, in plain draws."""
@@ -215,10 +221,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         return CANDIDATE_COST * self.effort
 
     def _energy_answers(self, molecule: Molecule) -> bool:
-        """Whether the learned energy knows a molecule, on which nothing is held."""
+        """Whether the learned energy knows a molecule."""
         return (
             self.energy is not None
-            and self.conditions is None
             and self._field(molecule) == "MMFF94"
             and knows_elements(molecule, self.energy.elements)
         )
@@ -305,7 +310,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         energies = np.full(len(seeds), np.nan)
         for rows, first, slots in blocks_of(seeds, BLOCK):
             if by_energy:
-                positions[rows], energies[rows] = self._lowest(molecule, first, slots)
+                made = self._lowest(molecule)(first, slots, self.kept_pool)
+                positions[rows], energies[rows], self.kept_pool = made
             else:
                 positions[rows] = self._diverse(molecule)(first, slots)
         if not by_energy:
@@ -322,56 +328,24 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.known(molecule),
         )
 
-    def _lowest(
-        self, molecule: Molecule, first: int, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The lowest new conformers (k, n_atoms, 3) of a block, relaxed by the force
-        field, and its energies_eV (k,).
-        """
-        count = int(slots.max()) + 1
-        pool = self._pool(molecule, first, count)
-        mirror = self.mirror and not molecule.has_hand
-        rows, signs = pick_lowest(molecule, pool, count, mirror=mirror)
-        rows = np.where(rows < 0, np.arange(count), rows)[slots]  # of nothing sound, its own draw
-        image = np.stack([np.ones(count), np.ones(count), signs], axis=1)[slots]
-        return pool.positions_A[rows] * image[:, None], pool.energies_eV[rows]
+    def _lowest(self, molecule: Molecule) -> LowestPick:
+        known = self.known(molecule)
 
-    def _pool(self, molecule: Molecule, first: int, count: int) -> Pool:
-        """The candidates of the first `count` samples of a block; those of the call
-        before, if it was of the same block, are not made again.
-        """
-        kept = self.kept_pool
-        if kept is None or not kept.serves(molecule, first, self.effort):
-            kept = KeptPool(molecule, first, self.effort, 0, Pool.empty(molecule.n_atoms))
-        for birth, begin, stop in generations(kept.count, count):
-            parents = kept.pool.for_slots(birth)
-            raw = candidates_of(
-                Wanted(first, birth, range(begin, stop), self.effort),
-                molecule,
-                parents if self.cross else None,
-                lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
-            )
-            more = self._ranked(molecule, *raw)
-            kept = dataclasses.replace(kept, count=stop, pool=kept.pool.grown(more))
-        self.kept_pool = kept
-        return kept.pool.for_slots(count)
+        def relax(positions_A: NDArray[np.float64]) -> Relaxed:
+            if known is not None:
+                return relaxed_holding(molecule, positions_A, known)
+            return relaxed(molecule, positions_A, num_threads=self.num_threads)
 
-    def _ranked(
-        self, molecule: Molecule, raw_A: NDArray[np.float64], slot: NDArray[np.int64]
-    ) -> Pool:
-        """Candidates, relaxed and ranked."""
-        made, energies = self._relaxed(molecule, raw_A)
-        ranks = np.full(len(made), np.inf)
-        sound = np.flatnonzero(GeometryCheck(molecule)(made) == "")
-        ranks[sound] = energies[sound]
-        if self.energy is not None and self._energy_answers(molecule):
-            # Both err; their mean finds more of the reference conformers than either.
-            # Sample by sample, so that it is the same number whatever is drawn beside it.
-            for rows in (sound[slot[sound] == k] for k in np.unique(slot)):
-                ranks[rows] += self.energy.energies_eV(molecule, made[rows])
-                ranks[rows] *= 0.5
-        ranks[~np.isfinite(ranks)] = np.inf
-        return Pool(made, energies, ranks, slot)
+        return LowestPick(
+            molecule,
+            lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
+            relax,
+            self.energy if self._energy_answers(molecule) else None,
+            self.effort,
+            self.cross,
+            self.mirror,
+            known,
+        )
 
     def _relaxed(
         self, molecule: Molecule, positions_A: NDArray[np.float64]

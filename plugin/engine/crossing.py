@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine.candidates import Draw, Pool, Positions, seeds_of
+from equidrift.checks.conditions import Known
+from equidrift.engine.candidates import Draw, Pool, Positions, free_torsions, seeds_of
 from equidrift.engine.diversity import Torsions, torsions
 from equidrift.graph import neighbours_of, ring_size
 from equidrift.records import Molecule
@@ -75,7 +76,11 @@ class Wanted:
 
 
 def candidates_of(
-    wanted: Wanted, molecule: Molecule, parents: Pool | None, draw: Draw
+    wanted: Wanted,
+    molecule: Molecule,
+    parents: Pool | None,
+    draw: Draw,
+    known: Known | None = None,
 ) -> tuple[Positions, NDArray[np.int64]]:
     """The candidates of some samples: one draw for each sample, then what crosses the
     parents, and one further draw if crossing brings fewer than are wanted: what is left of
@@ -92,6 +97,8 @@ def candidates_of(
         The candidates of the generations before; None does not cross.
     draw : Draw
         Makes raw conformers of seeds.
+    known : Known or None
+        What is held.
 
     Returns
     -------
@@ -107,7 +114,7 @@ def candidates_of(
     # a sample's crossings differ from those of the samples before it in its generation
     born, crossing = range(wanted.birth, samples.stop), crossing_of(molecule)
     share = more // 2 if crossing.large_ring else more
-    crossed, whose = crossing(parents, wanted.first, born, share)
+    crossed, whose = crossing(parents, wanted.first, born, share, known)
     crossed, whose = crossed[whose >= samples.start], whose[whose >= samples.start]
     got = np.bincount(whose - samples.start, minlength=len(samples))
     own = np.arange(len(samples))
@@ -143,7 +150,12 @@ class Crossing:
     large_ring: bool
 
     def __call__(
-        self, parents: Pool, first: int, samples: range, wanted: int
+        self,
+        parents: Pool,
+        first: int,
+        samples: range,
+        wanted: int,
+        known: Known | None = None,
     ) -> tuple[Positions, NDArray[np.int64]]:
         """Crossed candidates, not relaxed yet, for consecutive samples of a generation.
 
@@ -157,6 +169,8 @@ class Crossing:
             Samples of the block, from the generation's first on.
         wanted : int
             Candidates for each sample; it gets fewer if too few are new.
+        known : Known or None
+            What is held: bonds that would turn it in itself keep their torsions.
 
         Returns
         -------
@@ -168,7 +182,8 @@ class Crossing:
         made: list[NDArray[np.float64]] = []
         slot: list[int] = []
         sound = np.isfinite(parents.ranks_eV)
-        if not (wanted and self.tree.n_torsions and sound.sum() > 1):
+        free = np.arange(self.tree.n_torsions) if known is None else free_torsions(self.tree, known)
+        if not (wanted and len(free) and sound.sum() > 1):
             return np.zeros((0, *parents.positions_A.shape[1:])), np.zeros(0, np.int64)
         x, energies = parents.positions_A[sound], parents.energies_eV[sound]
         weights = np.exp(-(energies - energies.min()) / SPREAD_EV)
@@ -176,7 +191,7 @@ class Crossing:
         phi, taken = self.tree.torsions(x), self.kinds.angles_deg(x)
         for k in samples:
             rng = sample_rng(first + STRIDE + k)
-            crossed = self._crossed(rng, x, phi, weights, TRIES * wanted)
+            crossed = self._crossed(rng, x, phi, weights, free, TRIES * wanted)
             enough = len(made) + wanted
             for one, angles_deg in zip(crossed, self.kinds.angles_deg(crossed), strict=True):
                 if len(made) == enough:
@@ -185,7 +200,8 @@ class Crossing:
                     made.append(one)
                     slot.append(k)
                     taken = np.concatenate([taken, angles_deg[None]])
-        return np.array(made).reshape(-1, *x.shape[1:]), np.array(slot, np.int64)
+        out = np.array(made).reshape(-1, *x.shape[1:])
+        return (out if known is None else known.placed(out)), np.array(slot, np.int64)
 
     def _crossed(
         self,
@@ -193,20 +209,23 @@ class Crossing:
         x: Positions,
         phi: NDArray[np.float64],
         weights: NDArray[np.float64],
+        free: NDArray[np.int64],
         count: int,
     ) -> Positions:
-        """Up to `count` crossings without a clash: one parent's coordinates, with some
-        torsions (at least one) each from a parent of its own.
+        """Up to `count` crossings without a clash: one parent's coordinates, with some of
+        the free torsions (at least one) each from a parent of its own.
         """
         shape = (count, self.tree.n_torsions)
         body = rng.choice(len(x), count, p=weights)
         donors = rng.choice(len(x), shape, p=weights)
         change = rng.random(shape) < SHARE
-        change[np.arange(count), rng.integers(0, shape[1], count)] = True
+        change &= np.isin(np.arange(shape[1]), free)
+        change[np.arange(count), free[rng.integers(0, len(free), count)]] = True
         angles = np.where(change, phi[donors, np.arange(shape[1])], phi[body])
         made = self.tree.set_torsions(x[body], angles)
         apart = made[:, self.pairs[:, 0]] - made[:, self.pairs[:, 1]]
-        return made[(np.square(apart).sum(-1) > np.square(self.nearest_A)).all(1)]
+        out: Positions = made[(np.square(apart).sum(-1) > np.square(self.nearest_A)).all(1)]
+        return out
 
 
 @lru_cache(maxsize=64)

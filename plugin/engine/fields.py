@@ -51,8 +51,18 @@ def relaxed_around(
     )
     raw &= refined and not len(known.pairs)
     held = positions_A.copy()
-    held[~raw] = host_function("rdkit", "relaxed_around")(molecule, positions_A[~raw], known)
+    held[~raw], _ = relaxed_holding(molecule, positions_A[~raw], known)
     return held, np.full(len(positions_A), np.nan)
+
+
+def relaxed_holding(molecule: Molecule, positions_A: NDArray[np.float64], known: Known) -> Relaxed:
+    """Conformers (k, n_atoms, 3) relaxed around held atoms, and their energies_eV (k,).
+
+    The strain at the border of a held core is much the same in all of them, so that their
+    energies may be compared; those of springs are left out.
+    """
+    relax: Callable[..., Relaxed] = host_function("rdkit", "relaxed_around")
+    return relax(molecule, positions_A, known)
 
 
 def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -158,6 +158,7 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
 # name -> "module:function"; function(full, progress) returns the result of its table
 BENCHMARKS = {
     "conformers": "equidrift.bench.conformers:run",
+    "elements": "equidrift.bench.elements:run",
     "distance-maps": "equidrift.bench.distance_maps:run",
     "poses": "equidrift.bench.poses:run",
     "trajectories": "equidrift.bench.trajectories:run",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Geometry import Point3D
 
+import equidrift
 from equidrift.checks.bounds import smoothed
 from equidrift.checks.conditions import Known, make_conditions
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
@@ -256,3 +257,11 @@ def test_mirror_images_only_of_planar_cores_and_superposition() -> None:
     moved = x @ turn + 3.0
     np.testing.assert_allclose(superposed(moved, moved[:5], x[:5]), x, atol=1e-9)
     np.testing.assert_allclose(flat.placed(moved[None])[0], x, atol=1e-9)
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "CC(=O)O", "CN", "CS", "CCP"])
+def test_core_is_taken_when_it_lacks_the_hydrogens_of_its_heteroatoms(smiles: str) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    x = equidrift.sample(molecule, 1, model="etkdg-mmff").positions_A[0]
+    heavy = np.flatnonzero(molecule.numbers > 1)
+    assert len(Known(molecule, heavy, x[heavy]).atoms) == len(heavy)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import equidrift
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.adapters.rdkit.relaxing import mmff_relax
+from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import check_geometry
-from equidrift.engine.candidates import Pool
+from equidrift.engine.candidates import Pool, free_torsions
 from equidrift.engine.chain import Chain
 from equidrift.engine.crossing import (
     FIRST,
@@ -72,6 +73,28 @@ def test_crossed_candidates_keep_bonds_angles_and_chirality_and_are_all_new() ->
         assert crossing.kinds.is_new(angles_deg[k], np.array(angles_deg[:k]))
     relaxed = mmff_relax(CHIRAL, made)[0]
     assert (check_geometry(CHIRAL, relaxed) == "").all()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_crossed_candidates_keep_what_is_held_where_it_is(ends: bool) -> None:
+    crossing, held = crossing_of(CHIRAL), np.array([0, 1, 2, 3])
+    if ends:  # a bond between two held parts is not turned
+        held = np.array([0, 1, 2, 3, 6, 7])
+    known = Known(CHIRAL, held, PARENTS.positions_A[0, held])
+    alike = known.placed(np.repeat(PARENTS.positions_A[:1], len(PARENTS.slot), axis=0))
+    rng = np.random.default_rng(0)
+    free = free_torsions(crossing.tree, known)
+    assert 0 < len(free) < crossing.tree.n_torsions + (not ends)
+    turns = np.zeros((len(alike), crossing.tree.n_torsions))
+    turns[:, free] = rng.uniform(-np.pi, np.pi, (len(alike), len(free)))
+    x = known.placed(crossing.tree.turn(alike[0], turns))
+    pool = Pool(x, PARENTS.energies_eV, PARENTS.ranks_eV, PARENTS.slot)
+    made, slot = crossing(pool, BLOCK_SEED, range(4, 8), 3, known)
+    assert len(made) == len(slot) > 0
+    np.testing.assert_allclose(made[:, held], x[:1, held].repeat(len(made), axis=0), atol=1e-6)
+    i, j = CHIRAL.bonds.T
+    lengths, before = (np.linalg.norm(p[:, i] - p[:, j], axis=-1) for p in (made, x[:1]))
+    assert np.abs(lengths - before).max() < 1e-4
 
 
 def test_crossed_torsions_are_those_of_the_parents() -> None:

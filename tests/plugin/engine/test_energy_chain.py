@@ -39,7 +39,8 @@ def chain() -> Chain:
         (LARGE, "refine + conformer-energy", "energy"),
         ("CCBr", "conformer-energy", "diverse"),  # no bromine in the refiner's training data
         (LARGE + "CBr", "conformer-energy", "energy"),
-        ("C[Si](C)(C)CCCCCCCCO", None, "diverse"),  # no silicon in either's
+        ("C[Si](C)(C)CCCCCCCCO", None, "energy"),  # no silicon in either's: by MMFF94 alone
+        ("OB(O)CCCCCCCCCO", None, "diverse"),  # no boron in MMFF94
         ("C[Si](C)(C)C", None, "diverse"),
     ],
 )
@@ -55,14 +56,30 @@ def test_default_takes_the_energy_or_the_refiner_by_size_and_elements(
     assert ("note" in origin) == (refiner is None)
 
 
-def test_default_goes_the_old_way_when_atoms_are_held() -> None:
+def test_default_chooses_and_refines_by_the_energy_when_atoms_are_held() -> None:
     molecule = Molecule.from_smiles(LARGE)
     assert molecule.n_atoms >= ENERGY_ATOMS
     conditions = make_conditions(fix={0: (0.0, 0.0, 0.0)})
     assert conditions is not None
     held = chain().conditioned(conditions)
-    assert [way.name for way in held.refiners_of(molecule)] == ["refine"]
-    assert held.selection_of(molecule) == "diverse"
+    assert [way.name for way in held.refiners_of(molecule)] == ["refine", "conformer-energy"]
+    assert held.selection_of(molecule) == "energy" and held.origin(molecule)["effort"] == 2
+    assert held.expected_rmsd_A(molecule, np.zeros((1, molecule.n_atoms, 3))) is None
+
+
+def test_conformers_around_a_core_are_lower_when_they_are_chosen_by_energy() -> None:
+    molecule = Molecule.from_smiles(LARGE)
+    core = equidrift.sample(molecule, 1, model="etkdg-mmff", seed=5).positions_A[0]
+    ring = range(7, 13)
+    fix = {k: core[k].tolist() for k in ring}
+    energy = make_refiner("conformer-energy")
+    means = {}
+    for select in ("energy", "diverse"):
+        made = equidrift.sample(molecule, 3, fix=fix, effort=3, select=select, num_threads=1)
+        assert np.abs(made.positions_A[:, ring] - core[ring]).max() < 1e-3
+        assert made.provenance["selection"] == select and made.scores["refined"].all()
+        means[select] = float(energy.energies_eV(molecule, made.positions_A).mean())
+    assert means["energy"] < means["diverse"]
 
 
 def test_energies_are_those_of_the_conformers_when_the_energy_refines_them() -> None:

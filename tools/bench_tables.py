@@ -208,7 +208,9 @@ SAMPLING = (
     ("acceptance_across", 3),
     ("P_positive", 3),
     ("P_positive_error", 2),
+    ("P_entries", 3),
     ("P_error", 2),
+    ("P_error_in_se", 2),
     ("ess", 3),
     ("ess_rare_basin", 3),
     ("delta_F_error_kT", 2),
@@ -223,14 +225,29 @@ SAMPLING = (
 )
 
 
+CHAINS = (
+    ("ess_per_cpu_s", 3),
+    ("ess_per_cpu_s_over_md", 3),
+    ("mean_ess_per_cpu_s_over_md", 3),
+    ("speed_over_md", 3),
+    ("acceptance", 3),
+    ("turned", 3),
+    ("chains_that_stayed", 2),
+    ("chains", 2),
+    ("md_steps", 3),
+    ("reference_spread", 2),
+    ("adapt_s", 3),
+)
+
+
 def sampling(result: Mapping[str, Any]) -> str:
     """Barriers and effective samples."""
-    return "\n\n".join(
-        [
-            listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$|^rigid-water-ion/"),
-            measured_on(result),
-        ]
-    )
+    parts = [
+        listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$|^rigid-water-ion/"),
+        listed(result, CHAINS, "^solvated-", errors=True),
+        listed(result, CHAINS, "^blocks-", errors=True),
+    ]
+    return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 
 def likelihoods(rows: Sequence[Mapping[str, Any]]) -> list[str]:

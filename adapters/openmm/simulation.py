@@ -62,7 +62,15 @@ def check_platform(platform: str | None) -> None:
         raise UnknownNameError("OpenMM platform", platform, known)
 
 
-def make_simulation(
+def _platform(name: str | None, threads: int | None) -> tuple[Any, ...]:
+    """What `app.Simulation` takes after the integrator."""
+    if name is None:
+        return ()
+    platform = openmm.Platform.getPlatform(name)
+    return (platform, {"Threads": str(threads)}) if name == "CPU" and threads else (platform,)
+
+
+def make_simulation(  # noqa: PLR0913 - what a simulation is made of
     topology: app.Topology,
     system: openmm.System,
     positions_A: NDArray[np.float64],
@@ -72,6 +80,7 @@ def make_simulation(
     friction_per_ps: float,
     seed: int,
     platform: str | None = None,
+    threads: int | None = None,
 ) -> app.Simulation:
     """A minimised Simulation with a LangevinMiddle integrator and velocities.
 
@@ -79,6 +88,8 @@ def make_simulation(
     ----------
     platform : str, optional
         None takes Reference for small systems and OpenMM's fastest for others.
+    threads : int, optional
+        Of the platform "CPU"; None takes OPENMM_CPU_THREADS, or all cores.
 
     Raises
     ------
@@ -92,7 +103,7 @@ def make_simulation(
         temperature_K, friction_per_ps, timestep_fs * PS_PER_FS
     )
     integrator.setRandomNumberSeed(seed % (2**31 - 2) + 1)
-    extra = () if platform is None else (openmm.Platform.getPlatform(platform),)
+    extra = _platform(platform, threads)
     try:
         simulation = app.Simulation(topology, system, integrator, *extra)
     except openmm.OpenMMException as error:
@@ -303,9 +314,10 @@ def simulation_with(
     positions_A: NDArray[np.float64],
     temperature_K: float,
     platform: str,
+    threads: int | None = None,
 ) -> app.Simulation:
-    """A minimised Simulation on a platform."""
-    simulation = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform(platform))
+    """A minimised Simulation on a platform; `threads` as in `make_simulation`."""
+    simulation = app.Simulation(topology, system, integrator, *_platform(platform, threads))
     simulation.context.setPositions(positions_A * NM_PER_A)
     simulation.minimizeEnergy()
     simulation.context.setVelocitiesToTemperature(temperature_K, 1)

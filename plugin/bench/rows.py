@@ -106,3 +106,16 @@ def mean_of_rows(values: Sequence[Mapping[str, float]], names: Iterable[str]) ->
         if np.isfinite(errors).all():
             out[f"{name}{SE}"] = math.sqrt(float(np.square(errors).sum())) / len(values)
     return out
+
+
+def ratio(
+    name: str, values: Mapping[str, float], over: Mapping[str, float], key: str
+) -> dict[str, float]:
+    """The metric `key` of one row over that of another, as `name`, and its standard
+    error from the errors of both, if both have one.
+    """
+    found = values[key] / over[key]
+    errors = [part.get(f"{key}{SE}", math.nan) / part[key] for part in (values, over)]
+    if not np.isfinite(errors).all():
+        return {name: found}
+    return {name: found, f"{name}{SE}": abs(found) * math.hypot(*errors)}

@@ -11,12 +11,16 @@ torsion proposals from a histogram and from a Fourier table, parallel tempering.
 crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen
 after every cycle. Dynamics crosses too rarely for the time given: its rate is that of
 the 10 ns in EQUIDRIFT_DATA times the ns per second of this run (`crossings_seen` is
-what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of
-their own, with torsions drawn anew (`equidrift.montecarlo.recycling.recycled`). `P_error`
-is the distance of P(phi > 0) from the long reference's.
+what was seen), and its population is theirs. Both proposers are fitted to the same 10
+ns and to an adaptive phase of their own, with torsions drawn anew
+(`equidrift.montecarlo.recycling.recycled`). `P_error` is the distance of P(phi > 0)
+from the long reference's, of states after each cycle or, with proposals, after each of
+them; `P_error_in_se` is the same in units of both standard errors, which fewer than ten
+entries of that basin (`P_entries`) make unreliable.
 
 Rows `drugs/...` are those of `equidrift.bench.sampling_drugs`, rows `rigid-water-ion/...`
-of `equidrift.bench.sampling_rigid`, rows `solvated-.../...` of
+of `equidrift.bench.sampling_rigid`, rows `blocks-.../...` of
+`equidrift.bench.sampling_blocks`, rows `solvated-.../...` of
 `equidrift.bench.sampling_solvated`.
 """
 
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +40,7 @@ from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_mon
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import Progress, data_folder, silent
 from equidrift.bench.rows import Row, row, table
+from equidrift.bench.sampling_blocks import blocks
 from equidrift.bench.sampling_drugs import DRUGS, ZINC, drugs
 from equidrift.bench.sampling_rigid import rigid
 from equidrift.bench.sampling_run import (
@@ -51,7 +56,8 @@ from equidrift.bench.sampling_solvated import solvated
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.adapt import Still
-from equidrift.montecarlo.basins import correlation_time
+from equidrift.montecarlo.basins import standard_error
+from equidrift.montecarlo.convergence import chain_slices
 from equidrift.protocols import IndependentProposer
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
@@ -70,7 +76,8 @@ ADAPT_CYCLES = 600
 LONG_MD = ("ala2/ala2_ff96_obc_300K_seed1.npz", "ala2/ala2_ff96_obc_300K_seed2.npz")
 LONG_MD_NS = 10.0  # of both together
 GB_PLATFORM = "CPU"  # ten times faster than Reference for the implicit water, whatever the size
-SOLVATED_SECONDS = (8.0, 120.0)  # per chain, four of each of three systems: short, full
+SOLVATED_SECONDS = (4.0, 60.0)  # per chain, six of each of three systems: short, full
+BLOCKS_SECONDS = (1.0, 10.0)  # per chain, seventeen of each of three systems
 DRUG_SECONDS = 3.0  # per molecule and method
 
 
@@ -116,21 +123,31 @@ def crossings(phi: Floats) -> int:
     return int(np.count_nonzero(np.diff(state[state != 0])))
 
 
-def population(phi: Floats) -> dict[str, float]:
-    """Share of the positive core among frames, its standard error from the chain's
-    autocorrelation, and its distance from the truth.
+def population(phi: Floats, lengths: Sequence[int] = ()) -> dict[str, float]:
+    """Share of the rare basin among states, its standard error from the chain's
+    autocorrelation, how often it was entered, and how far from the reference it is, in
+    units of both errors too.
+
+    Parameters
+    ----------
+    phi : (k,) array
+        In rad, of one chain or of several, one after the other.
+    lengths : sequence of int
+        States of each chain; empty for one.
     """
-    inside = (core(np.asarray(phi)) > 0).astype(float)
-    p = float(inside.mean())
-    error = (
-        math.sqrt(inside.var() * float(correlation_time(inside)) / len(inside))
-        if 0 < p < 1
-        else math.nan
-    )
+    inside = ((phi > boltzmann.RARE[0]) & (phi < boltzmann.RARE[1])).astype(float)
+    changes = [np.diff(inside[part]) for part in chain_slices(len(inside), lengths)]
+    p, entries = float(inside.mean()), int((np.concatenate(changes) > 0).sum())
+    error = standard_error(inside, lengths) if entries else math.nan
+    reference = boltzmann.load_reference()
+    truth = boltzmann.rare_share(reference)
+    both = math.hypot(error, truth * (1 - truth) * reference["delta_F_stderr_kT"])
     return {
         "P_positive": p,
         "P_positive_error": error,
-        "P_error": abs(p - boltzmann.rare_share(boltzmann.load_reference())),
+        "P_entries": entries,
+        "P_error": abs(p - truth),
+        "P_error_in_se": abs(p - truth) / both,
     }
 
 
@@ -148,22 +165,23 @@ def rates(phi: Floats, seconds: float) -> dict[str, float]:
     }
 
 
-def long_md(tree: TorsionTree) -> tuple[Floats, int]:
-    """Frames of long plain MD, and how often they cross."""
+def long_md() -> list[Floats]:
+    """Frames (k, 22, 3) of each run of long plain MD."""
     runs = []
     for name in LONG_MD:
         with np.load(data_folder() / name, allow_pickle=False) as file:
             runs.append(file["R"].astype(np.float64))
-    return np.concatenate(runs), sum(crossings(tree.torsions(x)[:, 0]) for x in runs)
+    return runs
 
 
 def alanine(seconds: float, say: Progress) -> list[Row]:
     """The rows of alanine dipeptide."""
     peptide = Alanine.make()
-    frames_A, seen = long_md(peptide.tree)
+    runs = long_md()
+    frames_A = np.concatenate(runs)
     found: dict[str, dict[str, Any]] = {}
     say("ala2/md")
-    found["md"] = plain(peptide, seconds, seen)
+    found["md"] = plain(peptide, seconds, [peptide.tree.torsions(x)[:, 0] for x in runs])
     say("ala2/hmc")
     found["hmc"] = hybrid(peptide, seconds)
     # two torsions: "torsion" draws from a table of a Fourier series, and no network is read
@@ -198,20 +216,26 @@ def alanine(seconds: float, say: Progress) -> list[Row]:
     ]
 
 
-def plain(peptide: Alanine, seconds: float, seen: int) -> dict[str, Any]:
+def plain(peptide: Alanine, seconds: float, runs: list[Floats]) -> dict[str, Any]:
     """Langevin dynamics, which crosses too rarely for the time given: its rate is that
-    of `seen` crossings in the long runs times the ns per second of this one.
+    of the long runs, phi (k,) each, times the ns per second of this one, and its
+    population is theirs.
     """
     sampler = ProposalSampler(
         peptide.simulation(), Still(peptide.tree), md_steps=PLAIN_STEPS, n_proposals=0
     )
     spent = timed(sampler, seconds)
     ns_per_s = sampler.cycle * PLAIN_STEPS * TIMESTEP_PS / 1000 / spent
-    return rates(sampler.torsions_rad[:, 0], spent) | {
-        "crossings_per_s": seen / LONG_MD_NS * ns_per_s,
-        "crossings_per_s_se": math.sqrt(seen) / LONG_MD_NS * ns_per_s,
-        "ns_per_s": ns_per_s,
-    }
+    seen = sum(crossings(phi) for phi in runs)
+    return (
+        rates(sampler.torsions_rad[:, 0], spent)
+        | population(np.concatenate(runs), [len(phi) for phi in runs])
+        | {
+            "crossings_per_s": seen / LONG_MD_NS * ns_per_s,
+            "crossings_per_s_se": math.sqrt(seen) / LONG_MD_NS * ns_per_s,
+            "ns_per_s": ns_per_s,
+        }
+    )
 
 
 def proposed(sim: app.Simulation, proposer: IndependentProposer, seconds: float) -> dict[str, Any]:
@@ -220,7 +244,8 @@ def proposed(sim: app.Simulation, proposer: IndependentProposer, seconds: float)
     sampler = ProposalSampler(sim, counted.watched, md_steps=MD_STEPS, n_proposals=N_PROPOSALS)
     sampler.statistics = counted
     spent = timed(sampler, seconds)
-    return rates(sampler.torsions_rad[:, 0], spent) | {
+    found = rates(sampler.torsions_rad[:, 0], spent) | population(np.array(counted.visited))
+    return found | {
         "acceptance": 100 * counted.acceptance,
         "acceptance_across": 100 * counted.crossed / max(1, counted.tried),
         "proposals_per_s": counted.proposed / spent,
@@ -237,6 +262,7 @@ def hybrid(peptide: Alanine, seconds: float) -> dict[str, Any]:
         peptide.positions_A,
         TEMPERATURE_K,
         GB_PLATFORM,
+        threads=1,
     )
     still = Still(peptide.tree)
     sampler = ProposalSampler(sim, still, md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K)
@@ -259,9 +285,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     Parameters
     ----------
     full : bool, optional
-        60 s per method, twenty molecules, and 120 s per chain in water (24 minutes);
-        else 20 s, four molecules, and 8 s per chain in water. 3 s per molecule and
-        method either way.
+        60 s per method, twenty molecules, 10 s per chain of blocks (9 minutes) and
+        60 s per chain in water (18 minutes); else 20 s, four molecules, 1 s and 4
+        s. 3 s per molecule and method either way.
     progress : callable, optional
         Called with a line of text before every row.
 
@@ -276,6 +302,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         ("ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)),
         ("drugs/...", (ZINC,), lambda: drugs(DRUG_SECONDS, DRUGS if full else 4, say)),
         ("rigid-water-ion/...", (), lambda: rigid(20.0 if full else 5.0, say)),
+        ("blocks-.../...", (), lambda: blocks(BLOCKS_SECONDS[full], say)),
         ("solvated-.../...", (), lambda: solvated(SOLVATED_SECONDS[full], say)),
     )
     for name, files, measured in parts:

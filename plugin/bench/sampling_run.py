@@ -38,7 +38,8 @@ class Counted(Statistics):
     first torsion.
 
     `watched` wraps a proposer so that the torsions of each proposal are known when it
-    is judged; hosts judge them in order.
+    is judged; hosts judge them in order. `visited` is that torsion after each of them:
+    where the chain stood, visits of less than a cycle too.
     """
 
     def __init__(self, proposer: IndependentProposer) -> None:
@@ -49,6 +50,7 @@ class Counted(Statistics):
         self.tried = self.crossed = 0
         self.inner, self._here = proposer, 0.0
         self._queue: list[float] = []
+        self.visited: list[float] = []
         self.watched = Watched(self)
 
     def record(self, accepted: bool, delta_kT: float, turned: NDArray[np.bool_] | None) -> None:
@@ -58,6 +60,7 @@ class Counted(Statistics):
         self.tried += (new > 0) != (self._here > 0)
         self.crossed += accepted and (new > 0) != (self._here > 0)
         self._here = new if accepted else self._here
+        self.visited.append(self._here)
 
     def expect(self, positions_A: Floats, moves: list[Proposal]) -> list[Proposal]:
         """Note where a block of proposals starts and leads."""
@@ -97,8 +100,8 @@ def simulation(
     seed: int = 0,
     platform: str | None = None,
 ) -> app.Simulation:
-    """A minimised Simulation at 300 K, 2 fs per step; platform None takes what suits
-    the size.
+    """A minimised Simulation at 300 K, 2 fs per step, on one thread; platform None
+    takes what suits the size.
     """
     return make_simulation(
         topology,
@@ -109,6 +112,7 @@ def simulation(
         friction_per_ps=1.0,
         seed=seed,
         platform=platform,
+        threads=1,
     )
 
 

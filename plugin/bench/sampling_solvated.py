@@ -2,12 +2,14 @@
 PME, bonds of hydrogen constrained, one thread of the CPU platform.
 
 Effective samples per CPU second of the slowest torsion, as in
-`equidrift.bench.sampling_drugs`: dynamics alone (`md`) and with heat-bath turns among the
-waters (`equidrift`) are judged by the mean and variance of two further chains with turns,
-one of them begun from turned torsions, whose means differ by at most `reference_spread`
-standard deviations. The seconds of a row are all that it cost: turns need no adaptive
-phase. `reference_s` is the cost of the two chains, apart; `turned` counts changes of the
-basin of the slowest torsion (a third of the circle).
+`equidrift.bench.sampling_chains`: four chains with heat-bath turns among the waters
+(`equidrift`), half of them begun from turned torsions, and two of dynamics alone (`md`),
+which go on where others ended. A ratio to `md` is a lower bound if some of its chains
+never left a basin (`chains_that_stayed`). Turns need no adaptive phase; `reference_s` is
+the cost of the chains that judge; `turned` counts changes of the basin (a third of the
+circle) of the slowest torsion. The steps between two proposals (`md_steps`) are what
+keeps proposals at 8 % of the time (`equidrift.adapters.openmm.pace`): `speed_over_md`,
+the ps per CPU second that are left, is all that a torsion loses which turns do not help.
 
 Parameters: butane and the drug in MMFF94 (`MMFFTemplateGenerator`), alanine dipeptide in
 amber14.
@@ -15,13 +17,14 @@ amber14.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from equidrift.adapters.openmm.sampler import ProposalSampler
+from equidrift.adapters.openmm.pace import paced_steps
 from equidrift.adapters.openmm.simulation import graph_of
 from equidrift.adapters.openmm.solvated import in_water
 from equidrift.adapters.openmm.terms import turn_terms
@@ -29,13 +32,13 @@ from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, row
-from equidrift.bench.sampling_drugs import effective, pooled, turned, waves_of
-from equidrift.bench.sampling_run import simulation, timed
+from equidrift.bench.sampling_chains import PLAIN, TimedChain, timed_chain, worth
+from equidrift.bench.sampling_drugs import turned
+from equidrift.bench.sampling_run import simulation
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.adapt import Still
 from equidrift.montecarlo.heat_bath import HeatBathProposer
-from equidrift.protocols import Proposer
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 
@@ -45,12 +48,9 @@ if TYPE_CHECKING:
 
 WATERS = 500
 PLATFORM = "CPU"
-MD_STEPS = 50  # between proposals, which then take about a tenth of the time
 DRUG = "CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O"  # ibuprofen: four rotatable bonds
-EQUILIBRATION = 20  # cycles before a chain counts
-TIMESTEP_PS = 0.002  # of `equidrift.bench.sampling_run.simulation`
-THIRD = 2 * np.pi / 3
-ESS = ("ess_per_cpu_s", "mean_ess_per_cpu_s")
+EQUILIBRATION_STEPS = 1000  # before anything counts
+TURNED_CHAINS, PLAIN_CHAINS = 4, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ SYSTEMS: dict[str, Callable[[], Solvated]] = {
 
 
 def solvated(seconds: float, say: Progress, names: tuple[str, ...] = tuple(SYSTEMS)) -> list[Row]:
-    """Two rows of each system, each of so many CPU seconds."""
+    """Two rows of each system, so many CPU seconds per chain."""
     return [found for name in names for found in _rows(name, seconds, say)]
 
 
@@ -98,63 +98,26 @@ def _rows(name: str, seconds: float, say: Progress) -> list[Row]:
     """Dynamics, and dynamics with turns."""
     say(f"solvated-{name}: building")
     made = SYSTEMS[name]()
-    terms = turn_terms(made.system, np.arange(made.tree.n_atoms))
+    atoms = np.arange(made.tree.n_atoms)
+    terms = turn_terms(made.system, atoms)
     if terms is None:
         raise InputError(f"no turn can be read from the System of {name}")
     turns, solute_A = HeatBathProposer(made.tree, terms), made.positions_A[: made.tree.n_atoms]
-    references: list[_Chain] = []
-    for seed, start_A in ((11, solute_A), (12, turned(made.tree, terms, solute_A))):
-        say(f"solvated-{name}: reference {len(references) + 1}")
-        references.append(_chain(made.simulation(start_A, seed), turns, seed, seconds))
-    mean, variance, spread = pooled([waves_of(chain.phi) for chain in references])
-    say(f"solvated-{name}/md")
-    plain = _chain(made.simulation(solute_A, 1), Still(made.tree), 1, seconds)
-    say(f"solvated-{name}/equidrift")
-    moved = _chain(made.simulation(solute_A, 1), turns, 1, seconds)
-    md, ours = (_values(chain, mean, variance) for chain in (plain, moved))
-    ours |= {f"{key}_over_md": ours[key] / md[key] for key in ESS}
-    ours |= {
-        "acceptance": 100 * moved.acceptance,
-        "reference_spread": spread,
-        "reference_s": sum(chain.seconds for chain in references),
-    }
+    starts = (solute_A, turned(made.tree, terms, solute_A))
+    sims = [made.simulation(start_A, seed) for seed, start_A in enumerate(starts, 11)]
+    for sim in sims:
+        sim.step(EQUILIBRATION_STEPS)
+    steps = paced_steps(sims[0], turns, atoms=atoms, clock=time.process_time)
+    chains: dict[str, list[TimedChain]] = {"equidrift": [], PLAIN: []}
+    for k, method in enumerate(["equidrift"] * TURNED_CHAINS + [PLAIN] * PLAIN_CHAINS):
+        say(f"solvated-{name}/{method}: chain {1 + len(chains[method])}, {steps} steps a cycle")
+        proposer = Still(made.tree) if method == PLAIN else turns
+        sim = sims[k % len(sims)]
+        chain = timed_chain(sim, proposer, md_steps=steps, n_proposals=1, seed=k, seconds=seconds)
+        chains[method].append(chain)
+    found = worth(chains)
+    found["equidrift"]["reference_s"] = found["equidrift"]["seconds"]
     return [
-        row(f"solvated-{name}/md", md, len(plain.phi)),
-        row(f"solvated-{name}/equidrift", ours, len(moved.phi)),
+        row(f"solvated-{name}/{method}", found[method], int(found[method]["frames"]))
+        for method in (PLAIN, "equidrift")
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Chain:
-    """Torsions (k, m) after each cycle, what they cost, and the share accepted."""
-
-    phi: Floats
-    seconds: float
-    acceptance: float
-
-
-def _chain(sim: app.Simulation, proposer: Proposer, seed: int, seconds: float) -> _Chain:
-    """So many CPU seconds, after some cycles that do not count."""
-    n, tree = int(not isinstance(proposer, Still)), proposer.tree
-    atoms = None if tree is None else np.arange(tree.n_atoms)
-    sampler = ProposalSampler(sim, proposer, MD_STEPS, n, atoms=atoms, seed=seed)
-    sampler.run(EQUILIBRATION)
-    spent = timed(sampler, seconds)
-    return _Chain(sampler.torsions_rad[EQUILIBRATION:], spent, sampler.statistics.acceptance)
-
-
-def _values(chain: _Chain, mean: Floats, variance: Floats) -> dict[str, float]:
-    """What a chain was worth."""
-    found = effective("", chain.phi, mean, variance, chain.seconds)
-    return {
-        "ess_per_cpu_s": found["ess_per_s"],
-        "mean_ess_per_cpu_s": found["mean_ess_per_s"],
-        "turned": _changes(chain.phi),
-        "ps_per_cpu_s": len(chain.phi) * MD_STEPS * TIMESTEP_PS / chain.seconds,
-    }
-
-
-def _changes(phi: Floats) -> int:
-    """How often the torsion that changes least enters another third of the circle."""
-    thirds = np.floor(np.mod(phi, 2 * np.pi) / THIRD)
-    return int((np.diff(thirds, axis=0) != 0).sum(axis=0).min())

@@ -14,6 +14,7 @@ from equidrift.bench.rows import (
     means,
     medians,
     published,
+    ratio,
     row,
     share_errors,
     shares,
@@ -63,3 +64,13 @@ def test_means_of_rows_carry_the_errors_over() -> None:
     rows = [{"ADE": 1.0, "ADE_se": 0.3}, {"ADE": 3.0, "ADE_se": 0.4}]
     assert mean_of_rows(rows, ("ADE",)) == {"ADE": 2.0, "ADE_se": pytest.approx(0.25)}
     assert mean_of_rows([{"ADE": 1.0}, {"ADE": 2.0}], ("ADE",)) == {"ADE": 1.5}
+
+
+def test_ratios_of_rows_carry_the_errors_of_both() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal([8.0, 4.0], [0.4, 0.1], (100_000, 2))
+    one, other = {"speed": 8.0, "speed_se": 0.4}, {"speed": 4.0, "speed_se": 0.1}
+    found = ratio("gain", one, other, "speed")
+    assert found["gain"] == 2.0
+    assert found["gain_se"] == pytest.approx(np.std(drawn[:, 0] / drawn[:, 1]), rel=0.03)
+    assert ratio("gain", one, {"speed": 4.0}, "speed") == {"gain": 2.0}

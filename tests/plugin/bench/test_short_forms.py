@@ -8,7 +8,10 @@ import pytest
 
 from equidrift.bench import (
     sampling,
+    sampling_blocks,
+    sampling_chains,
     sampling_drugs,
+    sampling_solvated,
     trajectories,
     trajectories_gfn2,
     trajectories_molecules,
@@ -68,3 +71,23 @@ def test_sampling_rows_have_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = sampling.alanine(0.5, silent) + sampling_drugs.drugs(0.3, 1, silent)
     found = _counted(rows)
     assert found["ala2/md"]["crossings_per_s"] > 0 and found["drugs/torsion"]["n"] == 1
+
+
+def test_block_rows_have_counts_and_say_what_adaptation_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampling_blocks, "ADAPT_CYCLES", 80)
+    found = _counted(sampling_blocks.blocks(0.3, silent, ("leucine-obc",)))
+    methods = {name.split("/")[1]: values for name, values in found.items()}
+    assert set(methods) == set(sampling_blocks.METHODS)
+    for method, values in methods.items():
+        assert (values["adapt_s"] > 0) is (method in sampling_blocks.FITTED)
+        assert values["ess_per_cpu_s"] > 0 and values["ess_per_cpu_s_se"] >= 0
+
+
+def test_solvated_rows_keep_nine_tenths_of_the_speed_of_dynamics() -> None:
+    found = _counted(sampling_solvated.solvated(3.0, silent, ("butane",)))
+    ours, md = found["solvated-butane/equidrift"], found["solvated-butane/md"]
+    assert ours["md_steps"] == md["md_steps"] and md["chains"] == 2
+    assert set(sampling_chains.RATIOS) <= set(ours)
+    assert ours["speed_over_md"] + 3 * ours["speed_over_md_se"] > 0.9

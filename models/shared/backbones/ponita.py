@@ -95,8 +95,8 @@ class PonitaNetwork(CutoffTrunk):
     It is exact under the 60 rotations of its grid and their mirror images, and close to
     it under others: training with random rotations shrinks the gap, and the orientations
     may be changed after training, for more of them cost more and err less. Forces by
-    autograd are conservative, but have a net torque of the size of that gap: take it out
-    before a long simulation.
+    autograd are conservative, but have a net torque of the size of that gap:
+    `torque.without_torque` takes it out, for a long simulation.
 
     The kernels know the invariants of O(3): mirror images have the same scalars. R and S
     cannot be told apart, whatever the training.

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 import torch
 
 from equidrift.errors import InputError
+from equidrift.models.shared.backbones import torque
 from equidrift.models.shared.backbones.ponita import PonitaNetwork, orientations
-from tests.models.shared.backbones.contract import SIZES, TrunkContract, awake, forces, gap, turned
-from tests.models.shared.backbones.molecules import inputs
+from equidrift.models.shared.backbones.torque import without_torque
+from tests.models.shared.backbones.contract import (
+    DTYPES,
+    GAPS,
+    NAMES,
+    SIZES,
+    TrunkContract,
+    awake,
+    forces,
+    gap,
+    turned,
+)
+from tests.models.shared.backbones.molecules import MOLECULES, inputs
 from tests.models.shared.backbones.rotations import icosahedral, random_rotations
 
 
@@ -85,6 +99,45 @@ def test_forces_have_a_net_torque_of_the_size_of_the_gap():
     force = forces(net, turned_so)
     torque = torch.linalg.cross(turned_so[1][0], force).sum(0).norm()
     assert 1e-9 < torque / force.norm(dim=-1).sum() < 0.5
+
+
+@DTYPES
+@NAMES
+def test_projected_forces_neither_move_nor_turn_a_molecule(name, dtype):
+    net, given = network(12).to(dtype), inputs(name, SIZES, dtype)
+    turn = random_rotations(1)[0].to(dtype)
+    given = turned(given, turn)
+    x, nodes = given[1], given[2].nodes
+    force = forces(net, given)[None]
+    made = without_torque(x, force, nodes)
+    size = force.norm(dim=-1).sum().clamp_min(1e-3)
+    assert made.sum(1).norm() < 5 * GAPS[dtype] * size
+    assert torch.linalg.cross(x, made).sum(1).norm() < 20 * GAPS[dtype] * size
+    # what is taken out is what a rigid motion is made of, and the rest is as it was
+    assert ((made - force) * made).sum().abs() < 20 * GAPS[dtype] * size**2
+
+
+@NAMES
+def test_a_projection_leaves_what_has_no_torque_and_turns_with_the_system(name):
+    x = MOLECULES[name][1][None]
+    nodes = torch.ones(x.shape[:2], dtype=torch.bool)
+    line = x[:, :, None] - x[:, None]
+    draw = torch.Generator().manual_seed(3)
+    size = torch.randn(1, x.shape[1], x.shape[1], generator=draw, dtype=x.dtype)
+    pairs = ((size + size.mT)[..., None] * line).sum(2)  # equal and opposite, along lines
+    assert (without_torque(x, pairs, nodes) - pairs).abs().max() < 1e-12 * pairs.abs().max()
+    some = torch.randn(x.shape, generator=draw, dtype=x.dtype)
+    turn = random_rotations(1)[0]
+    made, seen = without_torque(x, some, nodes), without_torque(x @ turn.mT, some @ turn.mT, nodes)
+    assert (made @ turn.mT - seen).abs().max() < 1e-12
+    wide = torch.nn.functional.pad(torch.stack([x, some]), (0, 0, 0, 2), value=7.0)
+    padded = without_torque(*wide, torch.nn.functional.pad(nodes, (0, 2)))
+    assert (padded[:, :-2] - made).abs().max() < 1e-12 and not padded[:, -2:].any()
+
+
+def test_examples_of_the_projection_hold():
+    found = doctest.testmod(torque)
+    assert found.attempted and not found.failed
 
 
 def test_convolutions_keep_the_spread_when_the_network_is_calibrated():

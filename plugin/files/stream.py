@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError
+from equidrift.files.finished import recall_finished, remember_finished
 from equidrift.files.formats import (
     APPENDED,
     STDOUT,
@@ -29,7 +30,8 @@ from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.topologies import save_topology
 from equidrift.files.unpacked import pack
-from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
+from equidrift.files.whole import write_json
+from equidrift.outputs import claim, moment, refuse_inputs
 from equidrift.registry import ENSEMBLE_WRITERS, resolve
 
 FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
@@ -349,13 +351,7 @@ class StreamWriter:
 
     def _write_journal(self) -> None:
         fresh = self.journal.with_name(self.journal.name + ".new")
-        with open(fresh, "w") as stream:
-            json.dump(self.state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        moment("journal written")
-        os.replace(fresh, self.journal)
-        moment("journal in place")
+        write_json(self.journal, self.state, what="journal", fresh=fresh)
 
     def _convert(self) -> None:
         """The pieces, in order, as one file."""

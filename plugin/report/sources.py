@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from equidrift.errors import InputError
+from equidrift.files.finished import told_of
 from equidrift.files.formats import BONDLESS
 from equidrift.files.unpacked import plain_suffix
-from equidrift.outputs import same_file, told_of, topology_beside
+from equidrift.outputs import same_file, topology_beside
 
 CONFORMERS = (".sdf", ".mol", ".mol2", ".pdb", ".xyz", ".extxyz", ".traj", ".npz")
 TRAINING_FILE = "checkpoint.json"

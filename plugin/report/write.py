@@ -16,12 +16,13 @@ from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.files.ensembles import load_all
+from equidrift.files.finished import recall_finished, remember_finished
 from equidrift.files.formats import ASE_FILES, check_page
 from equidrift.files.journal import file_sha256, fingerprint
 from equidrift.files.npz import load_any
 from equidrift.files.trajectories import load_trajectory
 from equidrift.files.unpacked import plain_suffix
-from equidrift.outputs import claim, recall_finished, refuse_inputs, remember_finished, unwritable
+from equidrift.outputs import claim, refuse_inputs, unwritable
 from equidrift.records import Ensemble, Trajectory
 from equidrift.report import ensembles, md, training, trajectories
 from equidrift.report.page import page_of

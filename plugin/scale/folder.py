@@ -12,8 +12,8 @@ from typing import Any
 from equidrift.engine import conformers as engine
 from equidrift.files.journal import Position
 from equidrift.files.stream import StreamWriter
+from equidrift.files.whole import write_json
 from equidrift.scale.locks import holder
-from equidrift.scale.manifest import write_json
 from equidrift.scale.shards import Shard
 
 REFUSED = "refused.json"

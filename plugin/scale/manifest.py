@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,11 @@ from typing import Any
 from equidrift._version import __version__
 from equidrift.errors import InputError
 from equidrift.files.plain import plain
+from equidrift.files.whole import write_json
 
 MANIFEST = "manifest.json"
 TOTAL = "total.json"
 _SHOWN_CHARACTERS = 60  # of a value in a message
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A file that appears whole or not at all, and survives the machine's end."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "w") as stream:
-        json.dump(plain(value), stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(fresh, path)
 
 
 def put_manifest(folder: Path, output: Path, identity: Mapping[str, Any]) -> None:

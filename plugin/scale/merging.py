@@ -13,8 +13,9 @@ from typing import Any
 from equidrift.errors import InputError
 from equidrift.files.formats import suffix_of
 from equidrift.files.journal import fingerprint
+from equidrift.files.whole import write_json
 from equidrift.scale.folder import SHARDS, ShardFolder, ShardLook, shards_beside
-from equidrift.scale.manifest import check_manifest, read_manifest, read_total, write_json
+from equidrift.scale.manifest import check_manifest, read_manifest, read_total
 from equidrift.scale.shards import index_of
 from equidrift.scale.writers import GatheringWriter
 

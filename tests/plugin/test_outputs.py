@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from equidrift import outputs
 from equidrift.errors import InputError
+from equidrift.files import finished
 from equidrift.files.ensembles import load
 from equidrift.files.formats import WITHOUT_GRAPH
 from equidrift.files.stream import StreamWriter
@@ -251,12 +251,12 @@ def test_writer_refuses_a_topology_of_others_unless_it_may_overwrite(
 
 def test_cache_holds_only_the_latest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(outputs, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(finished, "MAX_REMEMBERED", 3)
     for k in range(6):
         (tmp_path / f"{k}.sdf").write_text(str(k))
-        outputs.remember_finished([tmp_path / f"{k}.sdf"], "c", {})
+        finished.remember_finished([tmp_path / f"{k}.sdf"], "c", {})
     assert len(list((tmp_path / "equidrift" / "finished").iterdir())) == 3
-    assert outputs.recall_finished([tmp_path / "5.sdf"], "c") == {}
+    assert finished.recall_finished([tmp_path / "5.sdf"], "c") == {}
 
 
 def test_writer_flushes_what_it_holds_by_time(

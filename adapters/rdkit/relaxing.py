@@ -10,6 +10,7 @@ from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.conditions import relax_held
 from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
+from equidrift.adapters.rdkit.interrupts import own_interrupts
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.threads import thread_count
 from equidrift.checks.conditions import Known
@@ -71,7 +72,7 @@ def mmff_relax(
         relax = relax_held
         moved[finite], energies[finite] = relax(mol, known, max_iterations, variant)
     elif len(finite):
-        with rdBase.BlockLogs():
+        with rdBase.BlockLogs(), own_interrupts():
             results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
                 mol,
                 numThreads=thread_count(num_threads),
@@ -111,7 +112,7 @@ def field_relax(
     finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
     if field and len(finite):
         mol = to_mol(molecule, moved[finite])
-        with rdBase.BlockLogs():
+        with rdBase.BlockLogs(), own_interrupts():
             results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(
                 mol, numThreads=thread_count(num_threads), maxIters=UFF_ITERATIONS
             )

@@ -55,9 +55,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     index), and the first m of n samples are those of a run of m. Within a block the
     selection "energy" draws `effort` candidates for each sample, relaxes them, and
     gives each sample the lowest of the candidates so far that differs from the samples
-    before it in some torsion, by the mean of the energies of the force field and of the
-    learned one. "diverse" takes the first such candidate of a few, before
-    it is relaxed; if none differs, the sample's own draw.
+    before it in some torsion, by the learned energy, or by the force field's for elements
+    that this lacks. "diverse" takes the first such candidate of a few, before it is
+    relaxed; if none differs, the sample's own draw.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from equidrift.records import Molecule
 
 @dataclass(frozen=True)
 class LowestPick:
-    """The lowest new candidate for each sample, by the mean of two energies.
+    """The lowest new candidate for each sample.
 
     Parameters
     ----------
@@ -98,12 +98,11 @@ class LowestPick:
             reasons = self.known.reasons(made, reasons)
         ranks = np.full(len(made), np.inf)
         sound = np.flatnonzero(reasons == "")
-        ranks[sound] = energies[sound]
-        if self.energy is not None:
-            # Both err; their mean finds more of the reference conformers than either.
+        if self.energy is None:
+            ranks[sound] = energies[sound]
+        else:
             # Sample by sample, so that it is the same number whatever is drawn beside it.
             for rows in (sound[slot[sound] == k] for k in np.unique(slot)):
-                ranks[rows] += self.energy.energies_eV(self.molecule, made[rows])
-                ranks[rows] *= 0.5
+                ranks[rows] = self.energy.energies_eV(self.molecule, made[rows])
         ranks[~np.isfinite(ranks)] = np.inf
         return Pool(made, energies, ranks, slot)

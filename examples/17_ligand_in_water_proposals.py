@@ -9,6 +9,7 @@ import openmm
 from openmm import app, unit
 
 import equidrift
+from equidrift.adapters.openmm.pace import paced_steps
 from equidrift.adapters.openmm.prepare import prepare
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.templates import MMFFTemplateGenerator
@@ -37,9 +38,11 @@ prepare(simulation, modeller.positions, temperature_K=300, seed=1)
 
 terms = turn_terms(system, ligand)  # of the ligand, and of its pairs with the water
 proposer = HeatBathProposer(TorsionTree.of(ensemble.molecule), terms)
-sampler = ProposalSampler(simulation, proposer, md_steps=50, n_proposals=1, atoms=ligand)
+steps = paced_steps(simulation, proposer, atoms=ligand)  # proposals take 8 % of the time
+sampler = ProposalSampler(simulation, proposer, md_steps=steps, n_proposals=1, atoms=ligand)
 sampler.run(cycles)
 statistics = sampler.statistics
+print(f"a proposal after every {steps} steps of dynamics")
 print(f"{statistics.acceptance:.0%} of {statistics.proposed} proposals accepted")
 for basins in torsion_basins(sampler.torsions_rad, statistics.labels):
     for basin in basins:

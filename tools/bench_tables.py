@@ -219,7 +219,10 @@ SAMPLING = (
     ("reference_s", 3),
     ("ess_per_cpu_s", 3),
     ("ess_per_s_over_md_median", 3),
+    ("ess_per_s_over_md_q25", 3),
+    ("ess_per_s_over_md_q75", 3),
     ("ess_per_s_over_md_min", 3),
+    ("md_stayed", 2),
     ("mean_ess_per_s_over_md_median", 3),
     ("mean_ess_per_s_over_md_min", 3),
 )

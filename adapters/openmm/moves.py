@@ -5,7 +5,11 @@ groups that the integrator integrates, and is accepted or rejected
 (`equidrift.montecarlo.metropolis`). After an accepted move velocities are drawn anew
 from Maxwell and Boltzmann's distribution, constraints respected: their density does not
 depend on the rejected ones, so the joint distribution of positions and velocities stays
-exact. After rejections positions and velocities are what they were, to the last bit.
+exact. Where a part of the System is moved, as a molecule among water, its velocities are
+turned along with its atoms (`equidrift.montecarlo.velocities`) and the others keep
+theirs: drawing all of them anew costs as much as a step of dynamics, and again and again
+it would hold up the water like a friction. After rejections positions and velocities are
+what they were, to the last bit.
 """
 
 from __future__ import annotations
@@ -24,10 +28,12 @@ from equidrift.adapters.openmm.stepping import explained, take_steps
 from equidrift.errors import InputError
 from equidrift.montecarlo.metropolis import Statistics, check_proposer, metropolis, trusted
 from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_bonds, made_whole
+from equidrift.montecarlo.velocities import Shells
 from equidrift.protocols import Proposer, SurroundedProposer
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
 Floats = NDArray[np.float64]
+_MD = unit.md_unit_system
 # the friction of a step that keeps nothing of its velocity, per ps
 _FORGETS_PER_PS = 1e7
 
@@ -50,6 +56,12 @@ class ContextMoves:
     energy : callable, optional
         () -> potential energy in kJ/mol of the Context as it stands; None takes the
         integrator's force groups.
+
+    Attributes
+    ----------
+    shells : Shells or None
+        What turns velocities along with the moved atoms; None if they are drawn anew,
+        because everything moves, or constraints reach further than bonds and angles.
 
     Raises
     ------
@@ -88,6 +100,11 @@ class ContextMoves:
         frozen = np.flatnonzero((masses[self.atoms] == 0) & ~virtual[self.atoms])
         self.check = MoveCheck(len(self.atoms), constraints, frozen)
         self.metric = ConstraintMetric(constraints, masses[self.atoms])
+        among_others = len(self.atoms) < n - int(virtual.sum())
+        told_apart = bonds is not None or not _close_triangles(constraints, self.bonds)
+        shells = Shells(len(self.atoms), self.bonds)
+        carried = among_others and told_apart and shells.keep(constraints)
+        self.shells = shells if carried else None
         self.periodic = system.usesPeriodicBoundaryConditions()
         self._asked = False  # whether the proposer has said that it can be used here
 
@@ -113,7 +130,8 @@ class ContextMoves:
         statistics : Statistics
             Counts are added here.
         velocities : bool
-            Draw new ones after an accepted move; False leaves them to the caller.
+            Draw new ones after an accepted move, or turn them along (`shells`); False
+            leaves them to the caller.
 
         Returns
         -------
@@ -154,8 +172,21 @@ class ContextMoves:
             raise
         shown.leave_at(new if accepted else None)
         if accepted and velocities:
-            self.context.setVelocitiesToTemperature(temperature_K, int(rng.integers(1, 2**31 - 1)))
+            self._new_velocities(x, new, temperature_K, rng)
         return accepted, u - kT * self.metric(new), new
+
+    def _new_velocities(
+        self, old_A: Floats, new_A: Floats, temperature_K: float, rng: np.random.Generator
+    ) -> None:
+        """Drawn anew, or turned along with the moved atoms (n_moved_atoms, 3)."""
+        seed = int(rng.integers(1, 2**31 - 1))
+        if self.shells is None:
+            self.context.setVelocitiesToTemperature(temperature_K, seed)
+            return
+        state = self.context.getState(velocities=True)
+        carried = np.array(state.getVelocities(asNumpy=True).value_in_unit_system(_MD))
+        carried[self.atoms] = self.shells.carried(old_A, new_A, carried[self.atoms])
+        self.context.setVelocities(carried)
 
     def _proposer_here(
         self, everything_nm: Floats, box_A: Floats | None, x: Floats, kT_eV: float
@@ -304,6 +335,17 @@ def _own_constraints(system: openmm.System, local: NDArray[np.int64]) -> NDArray
             f"one; put both in atoms"
         )
     return _local_pairs(pairs, local)
+
+
+def _close_triangles(constraints: NDArray[np.int64], bonds: NDArray[np.int64]) -> bool:
+    """Whether a constraint ties the ends of an angle, so that what counts as a bond may be
+    none.
+    """
+    near: dict[int, set[int]] = {}
+    for i, j in np.concatenate([constraints, bonds]).tolist():
+        near.setdefault(i, set()).add(j)
+        near.setdefault(j, set()).add(i)
+    return any(near[i] & near[j] for i, j in constraints.tolist())
 
 
 def _local_pairs(pairs: ArrayLike, local: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from equidrift.errors import InputError
 from equidrift.protocols import Proposer
 
 SHARE = 0.08  # of the time for proposals: dynamics then keeps more than .9 of its speed
-_STEPS, _ROUNDS = 20, 12  # of dynamics, with and without proposals, that are timed
+_STEPS, _ROUNDS = 10, 12  # of dynamics, with and without proposals, that are timed
 
 
 def paced_steps(

@@ -83,7 +83,8 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):  # type: ignore[misc]
             self.n_proposals, temperature_K=kelvin, rng=rng, statistics=self.statistics[self._state]
         )
         if accepted:
-            forgetting_step(self.simulation.integrator, self.simulation.integrator.step)
+            if self.moves.shells is None:
+                forgetting_step(self.simulation.integrator, self.simulation.integrator.step)
             wanted = {
                 "positions": True,
                 "velocities": True,

@@ -171,7 +171,7 @@ class ProposalSampler:
                 rng=rng,
                 statistics=self.statistics,
             )
-            self._moved = accepted > 0
+            self._moved = accepted > 0 and self.moves.shells is None
             self._energies.append(energy)
             if tree is not None:
                 self._torsions.append(tree.torsions(x))

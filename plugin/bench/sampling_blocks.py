@@ -39,7 +39,7 @@ from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.mmff import mmff_system
 from equidrift.montecarlo.adapt import Still
-from equidrift.montecarlo.heat_bath import HeatBathProposer
+from equidrift.montecarlo.heat_bath import PAIRS, HeatBathProposer
 from equidrift.montecarlo.turns import TurnTerms
 from equidrift.protocols import Proposer
 from equidrift.records import Molecule
@@ -54,7 +54,7 @@ IBUPROFEN = "CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O"
 SYSTEMS = {"leucine": LEUCINE, "leucine-obc": LEUCINE, "ibuprofen-obc": IBUPROFEN}
 PLATFORM = "Reference"  # the fastest for these sizes
 ADAPT_CYCLES = 300
-PAIRS = 0.5  # of `heat-bath-pairs`
+MANY_PAIRS = 0.5  # of `heat-bath-pairs`
 FITTED = {
     "fourier-tables": "torsion",
     "diffusion": "diffusion",
@@ -100,8 +100,8 @@ class Blocks:
         if method == PLAIN:
             return Still(self.tree), 0.0
         if method not in FITTED:
-            pairs = {"pairs": PAIRS} if method == "heat-bath-pairs" else {}
-            return HeatBathProposer(self.tree, self.terms, **pairs), 0.0
+            share = MANY_PAIRS if method == "heat-bath-pairs" else PAIRS
+            return HeatBathProposer(self.tree, self.terms, pairs=share), 0.0
         return fitted(
             self.simulation(1),
             self.molecule,

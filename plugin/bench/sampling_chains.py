@@ -16,7 +16,7 @@ import numpy as np
 
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.bench.rows import means, ratio
-from equidrift.bench.sampling_drugs import effective, pooled, waves_of
+from equidrift.bench.sampling_drugs import changes, effective, pooled, waves_of
 from equidrift.bench.sampling_run import timed
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 PLAIN = "md"  # the method that the others are compared with
 TIMESTEP_PS = 0.002  # of `equidrift.bench.sampling_run.simulation`
-THIRD = 2 * np.pi / 3
 RATIOS = {
     "ess_per_cpu_s_over_md": "ess_per_cpu_s",
     "mean_ess_per_cpu_s_over_md": "mean_ess_per_cpu_s",
@@ -128,18 +127,12 @@ def _values(chain: TimedChain, mean: Floats, variance: Floats) -> dict[str, floa
 
 def _counted(each: Sequence[dict[str, float]], chains: Sequence[TimedChain]) -> dict[str, float]:
     """Means over chains with their errors, and counts."""
-    changes = [_changes(chain.phi) for chain in chains]
+    moves = [changes(chain.phi) for chain in chains]
     return means({key: [values[key] for values in each] for key in each[0]}) | {
         "chains": len(chains),
-        "chains_that_stayed": changes.count(0),
-        "turned": sum(changes),
+        "chains_that_stayed": moves.count(0),
+        "turned": sum(moves),
         "frames": sum(len(chain.phi) for chain in chains),
         "md_steps": chains[0].md_steps,
         "seconds": sum(chain.seconds for chain in chains),
     }
-
-
-def _changes(phi: Floats) -> int:
-    """How often the torsion that changes least enters another third of the circle."""
-    thirds = np.floor(np.mod(phi, 2 * np.pi) / THIRD)
-    return int((np.diff(thirds, axis=0) != 0).sum(axis=0).min())

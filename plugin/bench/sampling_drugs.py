@@ -5,7 +5,15 @@ effective samples per second of the slowest torsion, as a sample is new when all
 torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain
 that never leaves a basin looks decorrelated to itself, so both methods are judged by
 the mean and variance of a third run: two chains with proposals, one of them from turned
-torsions, whose means differ by at most `reference_spread` standard deviations.
+torsions, whose means differ by at most `reference_spread` standard deviations. Such a
+chain of dynamics counts as one sample, however long it is: it runs twenty times longer
+than a chain with proposals, and `md_stayed` counts the molecules of which it still
+changed some torsion's basin never, so that their ratios are lower bounds. Ratios are
+medians over molecules, with the quartiles `_q25` and `_q75`.
+
+`drugs/torsion` is the default, heat-bath turns wherever half of them are accepted;
+`drugs/diffusion` are blocks of 3 to 6 torsions drawn by the diffusion alone
+(`--proposals diffusion`).
 """
 
 from __future__ import annotations
@@ -41,15 +49,30 @@ DRUG_TORSIONS = (3, 8)  # least and most rotatable bonds
 ADAPT_CYCLES = 200
 FITTED_DRUGS = 4  # molecules on which the learned proposals are run alone
 PLAIN_STEPS = 25  # between frames of plain dynamics
+THIRD = 2 * np.pi / 3
 HOT = 20  # times the temperature at which the second reference's start is turned
 
 
-def drugs(seconds: float, limit: int, say: Progress) -> list[Row]:
-    """The rows of held-out ZINC molecules: all together, the learned proposals alone on
-    the first of them, and one row per molecule.
+def drugs(seconds: float, limit: int, say: Progress, md_seconds: float = 0.0) -> list[Row]:
+    """The rows of held-out ZINC molecules: all together, the diffusion alone on the
+    first of them, and one row per molecule.
+
+    Parameters
+    ----------
+    seconds : float
+        Of a chain with proposals.
+    limit : int
+        Molecules at most.
+    say : callable
+        Told what is next.
+    md_seconds : float
+        Of dynamics alone; 0 takes as long as with proposals.
     """
     names = held_out_molecules(limit)
-    found = [drug(smiles, seconds, k < FITTED_DRUGS, say) for k, smiles in enumerate(names)]
+    plain = md_seconds or seconds
+    found = [
+        drug(smiles, (seconds, plain), k < FITTED_DRUGS, say) for k, smiles in enumerate(names)
+    ]
     return [
         ratios("drugs/torsion", found, ""),
         ratios("drugs/diffusion", found, "diffusion_"),
@@ -61,20 +84,39 @@ def drugs(seconds: float, limit: int, say: Progress) -> list[Row]:
 
 
 def ratios(name: str, rows: list[dict[str, Any]], prefix: str) -> Row:
-    """Median and least ratio to dynamics over the molecules that a method was run on."""
+    """Median, quartiles and least ratio to dynamics over the molecules that a method was
+    run on.
+    """
     found = [values for values in rows if prefix + "ess_per_s" in values]
     out: dict[str, float] = {}
     for kind in ("", "mean_"):
+        key = f"{kind}ess_per_s_over_md"
         over = [v[f"{prefix}{kind}ess_per_s"] / v[f"md_{kind}ess_per_s"] for v in found]
-        out |= medians({f"{kind}ess_per_s_over_md_median": over})
-        out[f"{kind}ess_per_s_over_md_min"] = float(np.min(over))
-    return row(name, out | {"molecules": len(found)}, len(found))
+        out |= medians({f"{key}_median": over})
+        out[f"{key}_q25"], out[f"{key}_q75"] = np.quantile(over, (0.25, 0.75)).tolist()
+        out[f"{key}_min"] = float(np.min(over))
+    stayed = sum(values["md_turned"] == 0 for values in found)
+    return row(name, out | {"molecules": len(found), "md_stayed": stayed}, len(found))
 
 
-def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[str, Any]:
-    """One molecule: dynamics, `--proposals torsion` and, if asked, the learned proposals
-    alone; `frames` is the number of frames of the chain with proposals.
+def drug(
+    smiles: str, spans: tuple[float, float], also_fitted: bool, say: Progress
+) -> dict[str, Any]:
+    """One molecule: dynamics, `--proposals torsion` and, if asked, the diffusion alone;
+    `frames` is the number of frames of the chain with proposals.
+
+    Parameters
+    ----------
+    smiles : str
+        The molecule.
+    spans : (2,) tuple of float
+        CPU seconds of a chain with proposals, and of dynamics alone.
+    also_fitted : bool
+        Whether the diffusion is run.
+    say : callable
+        Told what is next.
     """
+    seconds, md_seconds = spans
     molecule = Molecule.from_smiles(smiles)
     tree = TorsionTree.of(molecule)
     say(f"drugs/torsion {smiles}: {tree.n_torsions} rotatable bonds")
@@ -94,12 +136,13 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     values: dict[str, Any] = {"torsions": tree.n_torsions, "reference_spread": spread}
     sim = simulation(topology, system, x)
     plain = ProposalSampler(sim, Still(tree), md_steps=PLAIN_STEPS, n_proposals=0)
-    spent = timed(plain, seconds)
+    spent = timed(plain, md_seconds)
     values |= effective("md_", plain.torsions_rad, mean, variance, spent)
-    for prefix, given in (("", terms), ("diffusion_", None))[: 1 + also_fitted]:
+    values["md_turned"] = changes(plain.torsions_rad)
+    for prefix, kind in (("", "torsion"), ("diffusion_", "diffusion"))[: 1 + also_fitted]:
         sim, moves = simulation(topology, system, x, seed=1), 2 * tree.n_torsions
         proposer, adapt_s = fitted(
-            sim, molecule, tree, "torsion", cycles=ADAPT_CYCLES, n_proposals=moves, terms=given
+            sim, molecule, tree, kind, cycles=ADAPT_CYCLES, n_proposals=moves, terms=terms
         )
         moves = 1 if isinstance(proposer, HeatBathProposer) else moves
         moved = ProposalSampler(sim, proposer, md_steps=MD_STEPS, n_proposals=moves)
@@ -151,6 +194,12 @@ def effective(
         f"{prefix}ess_per_s": float(each.min()) / seconds,
         f"{prefix}mean_ess_per_s": float(each.mean()) / seconds,
     }
+
+
+def changes(phi: Floats) -> int:
+    """How often the torsion that changes least enters another third of the circle."""
+    thirds = np.floor(np.mod(phi, 2 * np.pi) / THIRD)
+    return int((np.diff(thirds, axis=0) != 0).sum(axis=0).min())
 
 
 def held_out_molecules(limit: int) -> list[str]:

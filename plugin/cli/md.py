@@ -105,6 +105,7 @@ PROPOSALS_HELP = (
     "diffusion-local, mixture, histogram (up to 3 torsions), uniform or none (plain dynamics). "
     "`equidrift models` explains each."
 )
+N_PROPOSALS_HELP = "Proposals in each round. Default: 10, or 1 for a molecule in a box of solvent."
 ADAPT_HELP = (
     "Length of the adaptive phase, which fits the proposals and is not part of the result. "
     "Default: a tenth of --time, but at least 50ps."
@@ -148,7 +149,7 @@ class Request:
     md_steps: Annotated[
         int, option(COUNT, "Steps of dynamics between rounds of proposals.", panel=SAMPLING)
     ] = 100
-    n_proposals: Annotated[int, option(COUNT, "Proposals in each round.", panel=SAMPLING)] = 10
+    n_proposals: Annotated[int | None, option(COUNT, N_PROPOSALS_HELP, panel=SAMPLING)] = None
     adapt: Annotated[str | None, option(Kind("TIME", time_text), ADAPT_HELP, panel=SAMPLING)] = None
     interval: Annotated[str | None, option(TIME, INTERVAL_HELP, panel=SHOWN)] = None
     threads: Annotated[int | None, option(COUNT, THREADS_HELP)] = None

@@ -15,7 +15,7 @@ from equidrift.files.journal import file_sha256, fingerprint
 from equidrift.files.unpacked import names_file
 from equidrift.montecarlo.adapt import LEAST_CYCLES
 from equidrift.montecarlo.tables import table_paths
-from equidrift.montecarlo.target import ChainSettings
+from equidrift.montecarlo.target import USUAL_PROPOSALS, ChainSettings
 from equidrift.outputs import claim, topology_beside
 from equidrift.registry import host_function
 from equidrift.text import counted
@@ -104,6 +104,8 @@ class Plan:
         for field in dataclasses.fields(ChainSettings):
             if field.name in _LATER_SETTINGS and parts[field.name] == field.default:
                 del parts[field.name]
+        if parts["n_proposals"] is None:  # as runs before there was a choice called it
+            parts["n_proposals"] = USUAL_PROPOSALS
         return fingerprint({"what": described, **parts, "suffix": self.output.suffix})
 
     def check_output(self, *, overwrite: bool) -> None:

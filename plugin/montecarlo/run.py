@@ -123,7 +123,7 @@ class ChainRun:
         return sampler
 
     def _production(self, proposer: Proposer) -> ChainSampler:
-        n = 0 if isinstance(proposer, Still) else self.settings.n_proposals
+        n = 0 if isinstance(proposer, Still) else self.target.proposals(self.settings)
         return self._sampler(proposer, self.settings.seed, n)
 
     def _adapted(self, stored: Mapping[str, Any] | None) -> tuple[ChainSampler, dict[str, Any]]:
@@ -148,10 +148,11 @@ class ChainRun:
     def _host(self) -> Host:
         """What the adaptive phase needs of this run."""
         settings, atoms = self.settings, self.target.solute
+        n_proposals = self.target.proposals(settings)
 
         def sampler(proposer: Proposer, done: int) -> ChainSampler:
             # a seed of its own, so that production does not repeat the numbers of this phase
-            return self._sampler(proposer, settings.seed + 1 + done, settings.n_proposals)
+            return self._sampler(proposer, settings.seed + 1 + done, n_proposals)
 
         def save(sampler: ChainSampler, phase: dict[str, Any]) -> None:
             extra = {"proposer": {}, "adaptation": {}, "adapting": phase}

@@ -218,18 +218,18 @@ def within(
         rows = np.flatnonzero(np.square(from_centre).sum(axis=1) < radius_A**2)
         return places_A[rows], rows
     inverse = np.linalg.inv(box_A)
-    # a fraction of f lies f / |column of the inverse| from its plane
-    fractions = from_centre @ inverse
-    fractions -= np.floor(fractions + 0.5)
-    most = radius_A * np.linalg.norm(inverse, axis=0)
-    positions, numbers = [], []
-    furthest = np.floor(most + 0.5).astype(int)  # fractions are at most half a box
-    for shift in np.ndindex(*(2 * furthest + 1)):
-        steps = np.array(shift) - furthest
-        image = fractions + steps
-        rows = np.flatnonzero((np.abs(image) <= most).all(axis=1))
-        at = image[rows] @ box_A
-        kept = np.square(at).sum(axis=1) < radius_A**2
-        positions.append(at[kept] + centre_A)
-        numbers.append(rows[kept])
-    return np.concatenate(positions), np.concatenate(numbers)
+    image = from_centre @ inverse
+    image -= np.floor(image + 0.5)
+    rows = np.arange(len(image))
+    # a fraction of f lies f / |column of the inverse| from its plane; what lies too far along
+    # one of them is left out before the next
+    for axis, most in enumerate(radius_A * np.linalg.norm(inverse, axis=0)):
+        furthest = int(np.floor(most + 0.5))  # fractions are at most half a box
+        shifts = np.arange(-furthest, furthest + 1)
+        at = image[:, axis] + shifts[:, None]
+        steps, kept = np.nonzero(np.abs(at) <= most)
+        image, rows = image[kept], rows[kept]
+        image[:, axis] = at[steps, kept]
+    places = image @ box_A
+    inside = np.square(places).sum(axis=1) < radius_A**2
+    return places[inside] + centre_A, rows[inside]

@@ -256,6 +256,10 @@ class Turn:
             kinds = np.concatenate([terms.own[self.still], kinds])
             apart = terms.table[np.ix_(self.still, self.moved)]
         near_A = near_A - origin
+        if terms.cutoff_A is not None:  # of what no turned atom comes near nothing is worked out
+            reach_A = terms.cutoff_A + np.sqrt(np.square(moved).sum(axis=1).max(initial=0.0))
+            close = np.square(near_A).sum(axis=1) < reach_A**2
+            near_A, kinds, apart = near_A[close], kinds[close], apart[close[: len(apart)]]
         parts = _circles(near_A, moved, axis)
         counted = np.ones((len(near_A), len(moved)), bool)
         counted[: len(apart)] = ~apart

@@ -69,7 +69,8 @@ def test_constant_pressure(tmp_path):
 
 
 def test_ligand_in_water(tmp_path):
-    lines = output_of("17_ligand_in_water_proposals.py", "6", tmp_path)
+    pace, *lines = output_of("17_ligand_in_water_proposals.py", "6", tmp_path)
+    assert pace.startswith("a proposal after every ") and pace.endswith("steps of dynamics")
     share = int(lines[0].split("%")[0])
     assert share > 50 and lines[0].endswith("% of 6 proposals accepted")
     assert any("degrees" in line for line in lines[1:])

@@ -49,6 +49,25 @@ GIVEN = {
         forces = np.full((len(atoms), 3), np.nan)
         forces[0] = (0.1, 0.0, -0.2)
         """,
+    "from equidrift.adapters.openmm.pace": """
+        import openmm
+        from openmm import app
+
+        import equidrift
+        from equidrift.adapters.openmm.sampler import ProposalSampler
+        from equidrift.montecarlo.proposals import uniform_proposer
+        from equidrift.torsions import TorsionTree
+
+        ensemble = equidrift.sample("CCCCO", 1, model="etkdg")
+        topology, positions = ensemble.to_openmm()
+        integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+        simulation = app.Simulation(
+            topology, equidrift.mmff_system(ensemble.molecule), integrator
+        )
+        simulation.context.setPositions(positions[0])
+        proposer = uniform_proposer(TorsionTree.of(ensemble.molecule))
+        ligand = None
+        """,
     "from equidrift.models.molecules.latent.space": """
         import equidrift
 

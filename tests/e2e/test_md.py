@@ -358,7 +358,7 @@ def test_md_of_a_box_of_water_turns_the_solute_alone(tmp_path):
     modeller.addSolvent(app.ForceField(*files), boxSize=[1.85] * 3 * unit.nanometer)
     with open(tmp_path / "box.pdb", "w") as handle:
         app.PDBFile.writeFile(modeller.topology, modeller.positions, handle)
-    quick = ["--adapt", "0.16ps", "--time", "0.01ps", "--md-steps", "1", "--n-proposals", "1"]
+    quick = ["--adapt", "0.16ps", "--time", "0.01ps", "--md-steps", "1"]
     done = run(
         *("box.pdb", "--forcefield", ",".join(files), *quick, "--json", "-o", "a.xtc"),
         folder=tmp_path,
@@ -366,6 +366,7 @@ def test_md_of_a_box_of_water_turns_the_solute_alone(tmp_path):
     result = json.loads(done.stdout)
     assert [t["torsion"] for t in result["torsions"]] == ["ALA2 psi", "ALA2 phi"]
     assert result["adaptation"]["chosen"] == "heat-bath" and result["acceptance"] > 0.5
+    assert result["proposed"] == result["cycles"]  # one in each round, and not ten
     frames = mda.Universe(str(tmp_path / "a.top.pdb"), str(tmp_path / "a.xtc"))
     assert len(frames.atoms) == modeller.topology.getNumAtoms() > 500
     # the same command goes on where it ended

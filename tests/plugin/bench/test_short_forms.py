@@ -68,7 +68,7 @@ def test_molecule_trajectory_rows_have_errors_and_counts() -> None:
 def test_sampling_rows_have_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "ADAPT_CYCLES", 4)
     monkeypatch.setattr(sampling_drugs, "ADAPT_CYCLES", 80)  # the least that can be fitted
-    rows = sampling.alanine(0.5, silent) + sampling_drugs.drugs(0.3, 1, silent)
+    rows = sampling.alanine(0.5, silent) + sampling_drugs.drugs(0.3, 1, silent, 0.6)
     found = _counted(rows)
     assert found["ala2/md"]["crossings_per_s"] > 0 and found["drugs/torsion"]["n"] == 1
 

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.constraints import FixAtoms
 from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
-from openmm import unit
+from openmm import app, unit
 
 from equidrift.adapters.ase.cells import CellMonteCarlo
 from equidrift.adapters.openmm.cells import ContextCells
@@ -173,6 +173,49 @@ def test_density_of_argon_is_that_of_openmms_barostat(strain):
     (theirs, their_error), (ours, our_error) = found
     assert abs(ours - theirs) < 3 * np.hypot(their_error, our_error)
     assert np.hypot(their_error, our_error) < 0.03 * theirs
+
+
+WATER_BAR = 1.0
+
+
+def water_densities(barostat: bool, strain: str = "volume") -> np.ndarray:
+    """Molecules of rigid TIP3P per nm^3 along 30 ps, the first fifth left out."""
+    field, edge = app.ForceField("amber14/tip3p.xml"), 1.45
+    modeller = app.Modeller(app.Topology(), [] * unit.nanometer)
+    modeller.addSolvent(field, model="tip3p", boxSize=edge * unit.nanometer * openmm.Vec3(1, 1, 1))
+    system = field.createSystem(
+        modeller.topology, nonbondedMethod=app.CutoffPeriodic, nonbondedCutoff=0.55
+    )
+    if barostat:
+        system.addForce(openmm.MonteCarloBarostat(WATER_BAR, KELVIN, 10))
+    integrator = openmm.LangevinMiddleIntegrator(KELVIN, 2, 0.002)
+    integrator.setRandomNumberSeed(3)
+    platform = openmm.Platform.getPlatform("CPU")
+    context = openmm.Context(system, integrator, platform, {"Threads": "1"})
+    context.setPositions(modeller.positions)
+    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 100)
+    context.setVelocitiesToTemperature(KELVIN, 1)
+    settings = CellSettings(KELVIN, WATER_BAR, strain, {"volume": 0.03, "shape": 0.01}[strain])
+    cells = None if barostat else ContextCells(context, settings)
+    volumes = []
+    for _ in range(1500):
+        integrator.step(10)
+        if cells is not None:
+            cells.apply(1)
+        volumes.append(context.getState().getPeriodicBoxVolume()._value)
+    return system.getNumParticles() / 3 / np.array(volumes)[300:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strain", ["volume", "shape"])
+def test_density_of_water_is_that_of_openmms_barostat(strain):
+    found = []
+    for barostat in (True, False):
+        blocks = water_densities(barostat, strain).reshape(8, -1).mean(axis=1)
+        found.append((blocks.mean(), blocks.std(ddof=1) / np.sqrt(8)))
+    (theirs, their_error), (ours, our_error) = found
+    assert abs(ours - theirs) < 3.5 * np.hypot(their_error, our_error)
+    assert np.hypot(their_error, our_error) < 0.02 * theirs
 
 
 @pytest.mark.parametrize("strain", STRAINS)

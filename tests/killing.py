@@ -15,7 +15,7 @@ RUN = """
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
-from equidrift.files import stream, trajectory_stream
+from equidrift.files import stream, trajectory_stream, whole
 {setup}
 left, how, told = int(os.environ["STOP_AT"]), int(os.environ["STOP_HOW"]), 0
 
@@ -26,8 +26,9 @@ def moment(name):
     if left == 0:
         os.kill(os.getpid(), how)
 
-assert callable(stream.moment) and callable(trajectory_stream.moment) and stream.FLUSH_S > 0
-stream.moment = trajectory_stream.moment = moment
+modules = stream, trajectory_stream, whole
+assert all(callable(module.moment) for module in modules) and stream.FLUSH_S > 0
+stream.moment = trajectory_stream.moment = whole.moment = moment
 stream.FLUSH_S = 0.0  # what is done of a window is kept after each batch
 from equidrift.cli.main import run
 try:

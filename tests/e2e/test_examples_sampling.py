@@ -59,7 +59,7 @@ def test_ase_with_gfn2(tmp_path):
 
 def test_rigid_water_with_gfn2(tmp_path):
     pytest.importorskip("tblite")
-    lines = output_of("15_rigid_water.py", "80", tmp_path)
+    lines = output_of("15_rigid_water.py", "40", tmp_path)
     assert "components" in lines[0] and lines[1].startswith("O-Na 2.")
 
 

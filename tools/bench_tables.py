@@ -422,6 +422,13 @@ def distance_maps(result: Mapping[str, Any]) -> str:
     return "\n\n".join([with_errors(result, metrics), measured_on(result)])
 
 
+def elements(result: Mapping[str, Any]) -> str:
+    """A line per element, and one of all molecules."""
+    metrics = [(f"energy_released{which}_kcal_mol", 1) for which in ("", "_mean", "_worst")]
+    metrics += [("above_25", 0), ("answered", 0), ("refined", 0), ("changed", 0)]
+    return "\n\n".join([with_errors(result, metrics), measured_on(result)])
+
+
 def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
@@ -434,6 +441,7 @@ def backbones(result: Mapping[str, Any]) -> str:
 TABLES = {
     "conformers": conformers,
     "distance-maps": distance_maps,
+    "elements": elements,
     "poses": poses,
     "trajectories": trajectories,
     "sampling": sampling,

@@ -19,6 +19,7 @@ from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import (
     Relaxed,
     field_of,
+    near_references,
     relaxed,
     relaxed_around,
     relaxed_holding,
@@ -261,7 +262,23 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             moved = way.refine_many(given, steps=count, callback=callback, **held)
             for k, after in zip(rows, moved, strict=True):
                 made[k] = self._kept(molecules[k], made[k], np.asarray(after, np.float64), way)
-        return made
+        return [self._drawn(*each) for each in zip(molecules, made, strict=True)]
+
+    def _drawn(self, molecule: Molecule, made: Marked) -> Marked:
+        """The conformers, those that no network has refined with better bonds."""
+        left = np.flatnonzero(~made.refined)
+        if not len(left) or not self._draws(molecule):
+            return made
+        positions = made.positions_A.copy()
+        positions[left] = near_references(molecule, positions[left])
+        return Marked(positions, made.refined, made.energies_eV)
+
+    def _draws(self, molecule: Molecule) -> bool:
+        """Whether conformers of a molecule that stay unrefined get better bonds: of a chain
+        that refines, with nothing held, whose energies are of geometries before.
+        """
+        relaxes = self.refiner is not None and bool(self._field(molecule))
+        return relaxes and self.conditions is None and not self.gives_energies(molecule)
 
     def _kept(
         self, molecule: Molecule, before: Marked, after_A: NDArray[np.float64], way: Refiner
@@ -297,6 +314,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             out["note"] = f"not refined, too few training molecules hold {symbols}: {start}" + (
                 f" + {field}" if field else ""
             )
+            if self._draws(molecule):
+                out["note"] += ", bonds within the GFN2-xTB references"
         return out
 
     def _field(self, molecule: Molecule) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from equidrift.checks.bond_lengths import references_A
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import CUMULATED, DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
+from equidrift.engine.refining import better_of
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
@@ -63,6 +64,14 @@ def relaxed_holding(molecule: Molecule, positions_A: NDArray[np.float64], known:
     """
     relax: Callable[..., Relaxed] = host_function("rdkit", "relaxed_around")
     return relax(molecule, positions_A, known)
+
+
+def near_references(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Conformers (k, n_atoms, 3) that no network refines, with bonds within the GFN2-xTB
+    references and flat boron; each stays as it is if that spoils it.
+    """
+    draw: Callable[..., NDArray[np.float64]] = host_function("rdkit", "near_references")
+    return better_of(GeometryCheck(molecule), positions_A, draw(molecule, positions_A))[0]
 
 
 def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -273,6 +273,7 @@ HOST_FUNCTIONS = {
         "mol_block": "equidrift.adapters.rdkit.depiction:mol_block",
         "mol_core": "equidrift.adapters.rdkit.core:mol_core",
         "molecule_from_xyz": "equidrift.adapters.rdkit.perception:molecule_from_xyz",
+        "near_references": "equidrift.adapters.rdkit.tethers:near_references",
         "open_stereo": "equidrift.adapters.rdkit.stereo:open_stereo",
         "stereoisomers": "equidrift.adapters.rdkit.stereo:stereoisomers",
         "with_stereo_in_space": "equidrift.adapters.rdkit.stereo:with_stereo_in_space",

@@ -26,6 +26,7 @@ from equidrift.protocols import MoleculeModel
 from equidrift.seeds import sample_seeds
 
 CHOOSER = "joint-best-of"  # takes part in these rows alone
+NETWORK = "network"  # so does the joint model with its targets left to the network: steer=0
 LEAST_CORRELATED = 3  # values that a rank correlation needs
 
 
@@ -45,7 +46,7 @@ def conditional_rows(
     data : QM9
         The packed data.
     models : mapping of str to MoleculeModel
-        By name; all but `CHOOSER` have a row without targets, too.
+        By name; all but `CHOOSER` and `NETWORK` have a row without targets, too.
     judge : PropertyNetwork
         Trained on half b.
     count : int
@@ -59,7 +60,9 @@ def conditional_rows(
     test, half = data.rows("test")[: 4 * count], data.rows("train", "a")
     own = judge.predict([(data.molecule(int(k)), data.positions(int(k))) for k in test])
     free = {
-        name: sampled((name, sample_seeds(3, 0, count), None)) for name in models if name != CHOOSER
+        name: sampled((name, sample_seeds(3, 0, count), None))
+        for name in models
+        if name not in (CHOOSER, NETWORK)
     }
     rows: list[Row] = []
     for name in USUAL:
@@ -72,7 +75,7 @@ def conditional_rows(
                 made = conditioned(label, model, name, targets, each)
                 values = errors(judge, made, name, targets)
                 values |= independent(made, name, targets, each) | {"samples": len(made)}
-                values["calls"] = int(model.default_steps or 0)
+                values["calls"] = int(model.default_calls or model.default_steps or 0)
                 rows.append(row(f"conditional-{name}/{shown(label, model)}", values, len(made)))
         for label, made in free.items():
             values = errors(judge, made, name, targets)

@@ -78,10 +78,19 @@ def embedded(system: Raw | None) -> Raw | None:
     return (molecule, x) if np.isfinite(x).all() else None
 
 
+# Names of rows' models that are a shipped one with other options.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "joint-raw": ("joint", {"refine": 0}),
+    "latent-raw": ("latent", {"refine": False}),
+    "network": ("joint", {"steer": 0.0}),  # targets by the network alone
+}
+
+
 @lru_cache(maxsize=2)
 def cached_model(name: str) -> MoleculeModel:
-    """The model of that name, loaded once per process."""
-    model: MoleculeModel = make_molecule_model(name)
+    """The model of that name, or variant of one, loaded once per process."""
+    shipped, options = VARIANTS.get(name, (name, {}))
+    model: MoleculeModel = make_molecule_model(shipped, **options)
     return model
 
 

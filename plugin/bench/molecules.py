@@ -1,13 +1,16 @@
 """`equidrift bench molecules`: new molecules on QM9, with every control (EDM's
 protocol, arXiv:2203.17003).
 
-Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by
-MMFF94, beside RDKit's embedding of the same graphs (`rdkit/mmff...`) and random
-training molecules; distances of distributions are to held-out molecules, with no
-matching of sizes. Rows `conditional-PROPERTY/NAME` hold mean absolute errors: targets
-drawn from the generators' half of the data, values by the judge, which was trained on
-the other half and whose own error is the row `floor`. Rows of models whose weights are
-not there are left out, and said to be.
+Rows `NAME/raw` are samples of a model without a refiner, `NAME/refined` those that
+`generate` hands out, whose places the package's refiner moved, and `NAME/mmff` these
+relaxed by MMFF94; the rules inside the joint model's sampler are at work in all of them
+(`equidrift.bench.molecule_ablation` has rows without). They stand beside RDKit's
+embedding of the same graphs (`rdkit/mmff...`) and random training molecules; distances
+of distributions are to held-out molecules, with no matching of sizes. Rows
+`conditional-PROPERTY/NAME` hold mean absolute errors: targets drawn from the generators'
+half of the data, values by the judge, which was trained on the other half and whose own
+error is the row `floor`; `network` is the joint model at `steer=0`. Rows of models whose
+weights are not there are left out, and said to be.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,8 +33,9 @@ from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors, perceived
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import Progress, silent
+from equidrift.bench.molecule_ablation import ablation_rows
 from equidrift.bench.molecule_published import sample_papers
-from equidrift.bench.molecule_targets import CHOOSER, conditional_rows
+from equidrift.bench.molecule_targets import CHOOSER, NETWORK, conditional_rows
 from equidrift.bench.molecule_work import (
     cached_model,
     embedded,
@@ -58,7 +62,7 @@ PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geome
 @dataclass(frozen=True)
 class Size:
     """How much is measured: samples, of RDKit's control, of the conditional rows a
-    property, relaxed, busted, and single energies.
+    property, relaxed, busted, single energies, and of a cell of the ablations.
     """
 
     samples: int
@@ -67,10 +71,15 @@ class Size:
     relaxed: int
     busted: int
     energies: int
+    cell: int
 
 
-QUICK = Size(samples=500, embedded=200, conditional=100, relaxed=8, busted=40, energies=100)
-FULL = Size(samples=10_000, embedded=1000, conditional=500, relaxed=24, busted=150, energies=600)
+QUICK = Size(
+    samples=500, embedded=200, conditional=100, relaxed=8, busted=40, energies=100, cell=100
+)
+FULL = Size(
+    samples=10_000, embedded=1000, conditional=500, relaxed=200, busted=150, energies=600, cell=1000
+)
 
 
 def run(
@@ -113,6 +122,7 @@ def run(
         rows = bench.sample_rows()
         rows += sample_papers()
         rows += bench.conditional_rows()
+        rows += left_out_or(say, "ablations", ablation_rows, size.cell, bench.each, say)
     rows += other_rows(size, say)
     return table("molecules", rows)
 
@@ -127,7 +137,7 @@ class Bench:
         self.known = Known(data)
         self.models = {name: model for name in MODELS if (model := shipped(name, say)) is not None}
         self.targeted = self.models | {
-            name: model for name in (CHOOSER,) if (model := shipped(name, say)) is not None
+            name: model for name in (CHOOSER, NETWORK) if (model := shipped(name, say)) is not None
         }
         self.reference = self.quantities(self.chosen("test", 2 * size.embedded))
 
@@ -149,20 +159,13 @@ class Bench:
         return [*rows, row("train/random", self.quality(train)[0], len(train))]
 
     def model_rows(self, name: str, model: MoleculeModel) -> list[Row]:
-        """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of
-        its graphs.
+        """A model's samples without the refiner, with it, and relaxed by MMFF94, and
+        RDKit's embedding of its graphs.
         """
-        samples = self.size.samples
-        self.say(f"{name}/raw: {samples} samples")
-        raws, seconds = self.timed(name, samples)
-        values, draws = self.quality(raws)
-        speed = {
-            "molecules_per_s": len(raws) / seconds,
-            "calls": float(model.default_steps or 0),
-            "training_minutes": training_minutes(name),
-        }
-        values |= {key: value for key, value in speed.items() if value}
-        rows = [row(f"{name}/raw", values, len(raws))]
+        unrefined = shipped(f"{name}-raw", self.say)
+        rows = [] if unrefined is None else [self.drawn(name, "raw", unrefined)[0]]
+        made, raws, draws = self.drawn(name, "refined", model)
+        rows.append(made)
         # with the stereo that was seen, if there is any; what is no molecule stays in
         chosen = [
             raw
@@ -176,6 +179,22 @@ class Bench:
             values = self.quality(list(self.each(relaxed, chosen)))[0]
             rows.append(row(label, values, len(chosen)))
         return rows
+
+    def drawn(
+        self, name: str, label: str, model: MoleculeModel
+    ) -> tuple[Row, list[Raw | None], list[Draw]]:
+        """The row of a model's samples, they, and what became of each."""
+        samples = self.size.samples
+        self.say(f"{name}/{label}: {samples} samples")
+        raws, seconds = self.timed(f"{name}-raw" if label == "raw" else name, samples)
+        values, draws = self.quality(raws)
+        speed = {
+            "molecules_per_s": len(raws) / seconds,
+            "calls": float(model.default_calls or model.default_steps or 0),
+            "training_minutes": training_minutes(name),
+        }
+        values |= {key: value for key, value in speed.items() if value}
+        return row(f"{name}/{label}", values, len(raws)), raws, draws
 
     def timed(self, name: str, samples: int) -> tuple[list[Raw | None], float]:
         """Samples of a model, and the seconds they took."""
@@ -310,8 +329,16 @@ def other_rows(size: Size, say: Progress) -> list[Row]:
     folder = Path(os.environ.get("EQUIDRIFT_DATA") or ".")
     for name, other in (("reconstruction", reconstruction_rows), ("spectra", spectra_rows)):
         say(name)
-        try:
-            rows += other(folder, size.embedded)
-        except (EquidriftError, ImportError) as error:
-            say(f"left out: {name} ({error})")
+        rows += left_out_or(say, name, other, folder, size.embedded)
     return rows
+
+
+def left_out_or(
+    say: Progress, name: str, rows: Callable[..., list[Row]], *arguments: Any
+) -> list[Row]:
+    """Rows, or none, and why, if what they need is not there."""
+    try:
+        return rows(*arguments)
+    except (EquidriftError, ImportError) as error:
+        say(f"left out: {name} ({error})")
+        return []

@@ -25,6 +25,9 @@ class MoleculeModel(Model, Protocol):
         unit ends the name, as in `gap_eV`.
     takes_fragment : bool
         Whether `fragment` can be given.
+    default_calls : int or None
+        Network calls of a sample at the default steps, those of decoders and of a
+        refiner among them; None if they are `default_steps`.
     elements : tuple of int
         Atomic numbers of its samples.
     name, batch_size, default_steps, weights_sha256
@@ -35,6 +38,7 @@ class MoleculeModel(Model, Protocol):
     max_heavy_atoms: int | None = None
     properties: Mapping[str, tuple[float, float]] = {}
     takes_fragment: bool = False
+    default_calls: int | None = None
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
 
     def sample(

@@ -9,7 +9,7 @@ and no RDKit geometry takes part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -180,12 +180,25 @@ class Hydrogens:
             # the sample then stays as it was drawn
             with suppress(InputError):
                 known[k] = Known(molecule, atoms, x[atoms])
-        if self.refine and known:
+        return self.refined(made, self.refine, known) if self.refine else made
+
+    def refined(
+        self, made: Sequence[Raw | None], calls: int, known: Mapping[int, Known] | None = None
+    ) -> list[Raw | None]:
+        """Molecules after some calls of the refiner.
+
+        `known` says which of them are moved, by their places in `made`, and what of each
+        is held; None moves all that are there.
+        """
+        if known is None:
+            known = {k: Known(raw[0]) for k, raw in enumerate(made) if raw is not None}
+        moved = list(made)
+        if known:
             jobs = [(molecule, x[None]) for molecule, x in (cast(Raw, made[k]) for k in known)]
-            refined = self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values()))
-            for k, (molecule, _), moved in zip(known, jobs, refined, strict=True):
-                made[k] = molecule, moved[0]
-        return made
+            places = self.refiner.refine_many(jobs, steps=calls, known=list(known.values()))
+            for k, (molecule, _), x in zip(known, jobs, places, strict=True):
+                moved[k] = molecule, x[0]
+        return moved
 
 
 def hold(

@@ -120,6 +120,7 @@ class JointModel(TargetModel):
             device=self.device,
             alphabet=self.alphabet,
         )
+        self.default_calls = self.default_steps + refine
         self.chunk = max(1, CHUNK_TOKENS // self.alphabet.most_heavy)
 
     def sample_many(

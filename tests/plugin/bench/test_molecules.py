@@ -22,7 +22,7 @@ from equidrift.records import Molecule
 from tests.doubles import Baker, geometry
 from tests.models.molecules.test_properties import network, toy_qm9
 
-SOME = Size(samples=6, embedded=3, conditional=3, relaxed=0, busted=0, energies=1)
+SOME = Size(samples=6, embedded=3, conditional=3, relaxed=0, busted=0, energies=1, cell=2)
 
 
 @pytest.fixture
@@ -34,7 +34,10 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dic
     monkeypatch.setattr(benchmark, "QUICK", SOME)
     monkeypatch.setattr(benchmark, "load_properties", network)
     monkeypatch.setattr(reconstruction, "LatentSpace", absent)
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "joint", "tests.doubles:Baker")
+    monkeypatch.setattr(benchmark, "ablation_rows", absent)
+    monkeypatch.setitem(
+        registry.MOLECULE_MODELS, "joint", "tests.plugin.bench.test_molecules:of_any_options"
+    )
     monkeypatch.setitem(
         registry.MOLECULE_MODELS, "joint-best-of", "tests.plugin.bench.test_molecules:absent"
     )
@@ -49,7 +52,11 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dic
     return {row["row"]: row["values"] for row in result["rows"]}, said
 
 
-def absent() -> None:
+def of_any_options(**_: object) -> Baker:
+    return Baker()
+
+
+def absent(*_: object) -> None:
     raise UnknownNameError("weights", "latent", ["joint"])
 
 
@@ -59,6 +66,7 @@ def test_rows_are_those_of_the_table_and_of_the_papers(
     values, said = rows
     assert {
         "joint/raw",
+        "joint/refined",
         "joint/mmff",
         "rdkit/mmff",
         "train/random",
@@ -68,6 +76,7 @@ def test_rows_are_those_of_the_table_and_of_the_papers(
         text.startswith("left out: latent") for text in said
     )
     assert any(text.startswith("left out: reconstruction") for text in said)
+    assert any(text.startswith("left out: ablations") for text in said)
     joint = values["joint/raw"]
     assert (
         joint["samples"] == 6
@@ -80,6 +89,7 @@ def test_rows_are_those_of_the_table_and_of_the_papers(
     assert all("n" in row for name, row in values.items() if not name.endswith("-published"))
     assert {
         "conditional-gap_eV/equidrift",
+        "conditional-gap_eV/network",
         "conditional-gap_eV/joint-no-target",
         "conditional-alpha_bohr3/floor",
     } <= set(values)

@@ -207,6 +207,16 @@ def drawn_atoms(
 
     `known` says which frames are given whole.
     """
+    if not network.config.comoving:
+        return _drawn_atoms(network, known, mask, normal, steps)
+    drift = known.drift()
+    return _drawn_atoms(network, known.at_rest(drift), mask, normal, steps) + drift
+
+
+def _drawn_atoms(
+    network: WindowNetwork, known: KnownFrames, mask: Tensor, normal: Normal, steps: int
+) -> Tensor:
+    """The same, in whatever frame of reference the known frames are in."""
     if isinstance(network, GeoTDM):
         return drawn_geotdm(network, known, mask, normal, steps)
     line, scale = network.coordinates(known)

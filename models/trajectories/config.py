@@ -13,6 +13,7 @@ from equidrift.models.shared.backbones.choice import TRUNKS
 from equidrift.models.shared.config import Name, SplitTraining
 from equidrift.models.shared.trainer import Batches, Loss
 from equidrift.models.trajectories.graphs import MD_LEVELS
+from equidrift.weights import find, read_card
 
 
 class TrajectoryTraining(SplitTraining):
@@ -75,3 +76,12 @@ class Plan:
         lambda _: {}
     )  # what the trained network adds to `config`
     held_out: Batches | None = None
+
+
+def moves_along(c: TrajectoryTraining) -> bool:
+    """Whether a new network works in the frame of reference of what it is given, unless
+    the config says so itself: as the one it begins with does, if there is one.
+    """
+    if c.init is None:
+        return True
+    return bool(read_card(find(c.init))["config"].get("comoving", False))

@@ -4,8 +4,7 @@ plain arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,9 @@ from equidrift.models.trajectories.diffusion.frames import FrameBatch
 from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
 from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
 from equidrift.models.trajectories.dynamics import Dynamics
-from equidrift.models.trajectories.graphs import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    array_graph,
-    linked,
-    molecule_graph,
-)
-from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.graphs import molecule_graph
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
+from equidrift.models.trajectories.sources import Source
 
 # batches whose windows have the integrator's mean path, before they come again
 PATHS = 2048
@@ -154,7 +147,7 @@ class ArrayBatches:
 
     def __init__(self, arrays: Arrays, *, pairs: int, seed: int):
         self.x = torch.from_numpy(np.asarray(arrays.x, np.float64))
-        self.graph = array_graph(arrays.nodes, arrays.edges)
+        self.graph = arrays.graph()
         self.spacing, self.seed = arrays.spacing, seed
         self.count = max(2, pairs // arrays.x.shape[2] ** 2)
 
@@ -205,87 +198,6 @@ class RollBatches(ArrayBatches):
         i = torch.from_numpy(rng.integers(len(self.x), size=count))
         k = torch.from_numpy(rng.integers(self.x.shape[1] - ahead - 1, size=count))
         return Rolls(self.graph[i], torch.stack([self.x[i, k + o] for o in range(ahead + 2)], 1))
-
-
-@dataclass
-class Drawn:
-    """Windows of a batch: their graph, frames (b, t, n, d) and clock (t,); `run`: the
-    dynamics of a molecule that they come from.
-    """
-
-    graph: Graph
-    frames: torch.Tensor
-    clock: torch.Tensor
-    run: Dynamics | None = None
-
-
-@dataclass
-class Source:
-    """Windows to train on: `draw(rng, pairs, frames)` draws those of a batch."""
-
-    draw: Callable[[np.random.Generator, int, int], Drawn]
-    node_features: int
-    edge_features: int
-
-
-def array_source(
-    positions: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], *, frames: int
-) -> Source:
-    """Windows of plain-array trajectories (k, t, n, d) at any start; the clock counts
-    frames.
-    """
-    graph, x = array_graph(nodes, edges), torch.from_numpy(np.asarray(positions, np.float32))
-    if x.shape[1] < frames:
-        raise InputError(
-            f"a window has {frames} frames, and the trajectories {x.shape[1]}; set `frames` lower"
-        )
-
-    def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
-        count = max(2, pairs // (x.shape[2] ** 2 * length))
-        i, start = (
-            torch.from_numpy(rng.integers(len(x), size=count)),
-            int(rng.integers(x.shape[1] - length + 1)),
-        )
-        return Drawn(
-            graph[i],
-            x[i, start : start + length],
-            torch.arange(length, dtype=torch.float32, device="cpu"),
-        )
-
-    return Source(draw, nodes.shape[-1], edges.shape[-1])
-
-
-def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> Source:
-    """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch;
-    the clock is in units of 5 fs.
-    """
-    usable = [r for r in runs if r.positions_A.shape[1] > (frames - 1) * stride]
-    if not usable:
-        raise InputError(
-            f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower"
-        )
-
-    def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
-        run = usable[int(rng.integers(len(usable)))]
-        bursts, total, n, _ = run.positions_A.shape
-        count = max(2, pairs // (n * n * length))
-        burst, start = (
-            rng.integers(bursts, size=count),
-            rng.integers(total - (length - 1) * stride, size=count),
-        )
-        x = np.stack([run.positions_A[burst, start + k * stride] for k in range(length)], 1)
-        x = x - x.mean((1, 2), keepdims=True)
-        graph = molecule_graph(run.molecule, run.level, count)
-        graph.linked = linked(graph, 3)
-        return Drawn(
-            graph,
-            torch.from_numpy(x),
-            torch.arange(length, dtype=torch.float32, device="cpu")
-            * (stride * run.spacing_fs / CLOCK_FS),
-            run,
-        )
-
-    return Source(draw, NODE_FEATURES, EDGE_FEATURES)
 
 
 class FrameBatches:
@@ -380,6 +292,7 @@ class FrameBatches:
             squares.append(float((x - x.mean((1, 2), keepdim=True)).square().mean()))
         return float(np.sqrt(np.mean(squares))) or 1.0
 
+    @torch.no_grad()
     def spread(self, network: PathNetwork[Any]) -> torch.Tensor:
         """The deviation (frames,) of residuals from the prior path at each distance
         from a given frame, over some batches.
@@ -387,6 +300,7 @@ class FrameBatches:
         total, count = torch.zeros_like(network.spread), torch.zeros_like(network.spread)
         for step in range(48):
             batch = self(step)
+            batch = batch.at_rest(batch.drift()) if network.config.comoving else batch
             residual = (batch.frames - network.line(batch)).square().mean((0, 2, 3))
             place = distance(batch.given).clamp_max(len(total) - 1)
             total.index_add_(0, place, residual)

@@ -94,10 +94,13 @@ def linked(graph: Graph, hops: int) -> torch.Tensor:
 
 
 def array_graph(
-    nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None
+    nodes: NDArray[Any],
+    edges: NDArray[Any],
+    masses: NDArray[Any] | None = None,
+    vectors: NDArray[Any] | None = None,
 ) -> Graph:
     """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e);
-    masses (b, n), 1 where not given.
+    masses (b, n), 1 where not given; global vectors (b, g, d), if there are any.
     """
     node, edge = (
         torch.as_tensor(np.asarray(nodes, np.float32)),
@@ -108,4 +111,6 @@ def array_graph(
         if masses is None
         else torch.as_tensor(np.asarray(masses, np.float64))
     )
-    return Graph(node, edge, mass, torch.ones(node.shape[:2], dtype=torch.bool, device=node.device))
+    mask = torch.ones(node.shape[:2], dtype=torch.bool, device=node.device)
+    axes = None if vectors is None else torch.as_tensor(np.asarray(vectors, np.float32))
+    return Graph(node, edge, mass, mask, vectors=axes)

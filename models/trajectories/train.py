@@ -31,7 +31,6 @@ from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.arrays.pedestrians import training_source
 from equidrift.models.trajectories.arrays.train import array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import dynamics_source
 from equidrift.models.trajectories.diffusion.egtn import calm
 from equidrift.models.trajectories.diffusion.train import window_plan
 from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES
@@ -44,6 +43,7 @@ from equidrift.models.trajectories.integrator.train import (
 )
 from equidrift.models.trajectories.leap.train import run_training as leap_training
 from equidrift.models.trajectories.networks import Network, make_network
+from equidrift.models.trajectories.sources import dynamics_source
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
 
@@ -87,8 +87,10 @@ def plan_of(c: TrajectoryTraining) -> Plan:
                 "modes or flow"
             )
         source = training_source(rest, c.leave_out)
+        # people walk on ground, which is a frame of reference of its own
+        still = {} if c.kind == "modes" else {"comoving": False}
         return window_plan(
-            c,
+            c.model_copy(update={"options": still | c.options}),
             source,
             {"node_features": source.node_features, "edge_features": source.edge_features},
             "m",
@@ -140,7 +142,8 @@ def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
     # what single molecules were fitted to is no part of a training; a force field may be
     extras = ("field", "table")
     had, asked = (
-        {k: v for k, v in sizes.items() if k not in extras} for sizes in (card["config"], config)
+        {"comoving": False} | {k: v for k, v in sizes.items() if k not in extras}
+        for sizes in (card["config"], config)  # cards of before have no `comoving`
     )
     if had != asked:
         raise InputError(

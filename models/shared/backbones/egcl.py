@@ -31,30 +31,41 @@ class SpatialLayer(nn.Module):
     residual : bool
         Whether new features are added to the old ones (EGNN), or replace them (GeoTDM's
         published code).
+    axes : int, optional
+        Global vectors: messages read how the line between two nodes lies to each, and
+        nodes move along them too (subequivariance).
     """
 
-    def __init__(self, width: int, edge_features: int, residual: bool):
+    def __init__(self, width: int, edge_features: int, residual: bool, axes: int = 0):
         super().__init__()
         w = width
         self.residual = residual
-        self.ends, self.edge = nn.Linear(w, 2 * w, bias=False), nn.Linear(edge_features + 1, w)
+        self.ends = nn.Linear(w, 2 * w, bias=False)
+        self.edge = nn.Linear(edge_features + 1 + axes, w)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
         self.node, self.move = mlp(2 * w, w, w), mlp(w, w, 1)
+        self.push = mlp(2 * w, w, axes) if axes else None
 
-    def forward(self, x: Tensor, h: Tensor, edge: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (b, t, n, d), h (b, t, n, w), edge (b, 1, n, n, e), mask (b, 1, n, n)."""
+    def forward(
+        self, x: Tensor, h: Tensor, edge: Tensor, mask: Tensor, axes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x (b, t, n, d), h (b, t, n, w), edge (b, 1, n, n, e), mask (b, 1, n, n), global
+        vectors (b, g, d).
+        """
         r = x[:, :, :, None] - x[:, :, None]
         square = r.square().sum(-1, keepdim=True)
         left, right = self.ends(h).chunk(2, -1)
-        m = self.message(
-            left[:, :, :, None]
-            + right[:, :, None]
-            + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1))
-        )
+        told = [square, edge.expand(*square.shape[:-1], -1)]
+        if axes is not None:
+            told.append(torch.einsum("btijd,bgd->btijg", r, axes))
+        m = self.message(left[:, :, :, None] + right[:, :, None] + self.edge(torch.cat(told, -1)))
         m = m * mask[..., None]
         weight = self.move(m) / ((square + 1e-8).sqrt() + 1) * mask[..., None]
         x = x + (r * weight).sum(3) / mask.sum(-1, keepdim=True).clamp_min(1.0)
-        new = self.node(torch.cat([h, m.sum(3)], -1))
+        heard = torch.cat([h, m.sum(3)], -1)
+        if self.push is not None and axes is not None:
+            x = x + torch.einsum("btng,bgd->btnd", self.push(heard), axes)
+        new = self.node(heard)
         return x, h + new if self.residual else new
 
 

@@ -30,10 +30,16 @@ from equidrift.models.trajectories.arrays.carry import (
     filled,
     middle_pair,
 )
-from equidrift.models.trajectories.arrays.inputs import Arrays, checked, masked_graph
+from equidrift.models.trajectories.arrays.inputs import (
+    Arrays,
+    checked,
+    checked_vectors,
+    masked_graph,
+)
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
+from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.seeds import sample_rng
 
@@ -69,6 +75,7 @@ class GeometricTrajectoryModel:
         edge_features: ArrayLike,
         *,
         spacing: float = 1.0,
+        vectors: ArrayLike | None = None,
         kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator",
         budget_s: float = 120.0,
         out: str | Path = "runs/arrays",
@@ -83,6 +90,9 @@ class GeometricTrajectoryModel:
         positions : (trajectories, frames, nodes, 2 or 3), frames `spacing` apart.
         node_features, edge_features : (trajectories, nodes, f) and (trajectories,
             nodes, nodes, e).
+        vectors : (trajectories, g, d), or (g, d) for all of them: global vectors, such as a
+            field or gravity, of a length of about 1. What is learned is then symmetric
+            about these alone.
         kind : "integrator" for what forces between pairs drive, "modes" for alternative
             futures of what moves in a plane, "flow" for all else, "geotdm" and "egnn"
             for published methods.
@@ -99,7 +109,8 @@ class GeometricTrajectoryModel:
 
         x, nodes, edges = checked(positions, node_features, edge_features)
         request = Request({**settings, "kind": kind}, Path(out), budget_s, resume, progress)
-        return cls(fit_arrays(Arrays(x, nodes, edges, spacing), request))
+        axes = checked_vectors(vectors, len(x), x.shape[-1])
+        return cls(fit_arrays(Arrays(x, nodes, edges, spacing, axes), request))
 
     def complete(
         self,
@@ -110,9 +121,10 @@ class GeometricTrajectoryModel:
         seeds: Iterable[int],
         *,
         steps: int | None = None,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Samples (seeds, frames, nodes, d) of the frames that `given` (frames,) does
-        not mark, one trajectory.
+        not mark, one trajectory; `vectors` (g, d), if it was trained with global ones.
 
         Raises
         ------
@@ -127,7 +139,7 @@ class GeometricTrajectoryModel:
             np.repeat(np.asarray(a)[None], len(chosen), 0)
             for a in (x, node_features, edge_features)
         )
-        return self.complete_many(x, nodes, edges, mask, chosen, steps=steps)
+        return self.complete_many(x, nodes, edges, mask, chosen, steps=steps, vectors=vectors)
 
     def continue_(
         self,
@@ -138,13 +150,16 @@ class GeometricTrajectoryModel:
         seeds: Iterable[int],
         *,
         steps: int | None = None,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """The n_frames (seeds, n_frames, nodes, d) after given ones (frames, nodes, d)."""
         x = np.asarray(positions, np.float64)
         whole = np.concatenate([x, np.zeros((n_frames, *x.shape[1:]))])
-        return self.complete(
-            whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps
-        )[:, len(x) :]
+        known = np.arange(len(whole)) < len(x)
+        made = self.complete(
+            whole, node_features, edge_features, known, seeds, steps=steps, vectors=vectors
+        )
+        return made[:, len(x) :]
 
     def complete_many(
         self,
@@ -156,12 +171,13 @@ class GeometricTrajectoryModel:
         *,
         steps: int | None = None,
         mask: NDArray[np.bool_] | None = None,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,);
         errors as `complete`.
 
         mask (k, nodes): nodes that are there, where trajectories have different numbers
-        of them.
+        of them. vectors (k, g, d), or (g, d) for all.
         """
         known = np.asarray(given, bool)
         x = np.where(known[None, :, None, None], np.asarray(positions, np.float64), 0.0)
@@ -177,10 +193,12 @@ class GeometricTrajectoryModel:
         pairs = batch_size(BATCH_PAIRS, self.device)
         size = max(1, pairs // x.shape[2] ** 2 // frames_at_once)
         real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
+        axes = checked_vectors(vectors, len(x), x.shape[-1])
         out = x.copy()
         for k in range(0, len(x), size):
             s = slice(k, k + size)
-            out[s] = self._part(x[s], nodes[s], edges[s], real[s], chosen[s], known, steps)
+            graph = masked_graph(nodes[s], edges[s], real[s], None if axes is None else axes[s])
+            out[s] = self._part(x[s], graph, chosen[s], known, steps)
         out[:, known] = x[:, known]
         if not np.isfinite(out).all():
             raise ModelError(
@@ -199,6 +217,7 @@ class GeometricTrajectoryModel:
         d: int = 3,
         steps: int | None = None,
         carrier: GeometricTrajectoryModel | None = None,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Trajectories (seeds, n_frames, nodes, d) of one graph from nothing, centred;
         by models trained with `given: none`.
@@ -217,7 +236,8 @@ class GeometricTrajectoryModel:
             np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0)
             for a in (node_features, edge_features)
         )
-        return self.sample_many(nodes, edges, n_frames, chosen, d=d, steps=steps, carrier=carrier)
+        how: dict[str, Any] = {"d": d, "steps": steps, "carrier": carrier, "vectors": vectors}
+        return self.sample_many(nodes, edges, n_frames, chosen, **how)
 
     def sample_many(
         self,
@@ -229,6 +249,7 @@ class GeometricTrajectoryModel:
         d: int = 3,
         steps: int | None = None,
         carrier: GeometricTrajectoryModel | None = None,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """One trajectory (k, n_frames, nodes, d) for each of k graphs and seeds (k,);
         see `sample`.
@@ -248,9 +269,11 @@ class GeometricTrajectoryModel:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
         blank = np.zeros((len(chosen), n_frames, nodes.shape[1], d))
         made = self.complete_many(
-            blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps
+            blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps, vectors=vectors
         )
-        return made if carrier is None else carrier.carried(made, nodes, edges, chosen)
+        if carrier is None:
+            return made
+        return carrier.carried(made, nodes, edges, chosen, vectors=vectors)
 
     def carried(
         self,
@@ -258,6 +281,8 @@ class GeometricTrajectoryModel:
         node_features: ArrayLike,
         edge_features: ArrayLike,
         seeds: ArrayLike,
+        *,
+        vectors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Trajectories (k, t, n, d) made anew from their middle, both ways in time, as
         this integrator or EGNN has it.
@@ -274,7 +299,9 @@ class GeometricTrajectoryModel:
                 "find velocities from"
             )
         start, given = middle_pair(positions)
-        return self.complete_many(start, node_features, edge_features, given, seeds)
+        return self.complete_many(
+            start, node_features, edge_features, given, seeds, vectors=vectors
+        )
 
     def alternatives(
         self,
@@ -339,9 +366,7 @@ class GeometricTrajectoryModel:
     def _part(
         self,
         x: NDArray[Any],
-        nodes: NDArray[Any],
-        edges: NDArray[Any],
-        real: NDArray[np.bool_],
+        graph: Graph,
         seeds: NDArray[np.int64],
         mask: NDArray[np.bool_],
         steps: int | None,
@@ -349,7 +374,7 @@ class GeometricTrajectoryModel:
         """Frames (k, t, n, d) of trajectories that fit a batch; `mask` (t,) marks the
         given ones.
         """
-        graph, given = masked_graph(nodes, edges, real).to(self.device), torch.from_numpy(mask)
+        graph, given = graph.to(self.device), torch.from_numpy(mask)
         centre = np.zeros((len(x), 1, 1, x.shape[-1]))
         if mask.any():
             centre = x[:, mask].mean((1, 2), keepdims=True)

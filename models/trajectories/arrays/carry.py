@@ -30,8 +30,8 @@ Carry = Callable[[Tensor, int], Tensor]  # known frames (b, t, n, d), count -> a
 @dataclass(frozen=True)
 class Spread:
     """Noise of a displacement, from each sample's own stream: a quarter of what the
-    network missed of the last given frame, 2 % of the displacement at most, times
-    `noise`.
+    network missed of the last given frame, 2 % of the displacement at most (both against
+    the mean of all nodes), times `noise`.
     """
 
     streams: list[np.random.Generator]
@@ -66,7 +66,7 @@ def integrated(force: Force, clock: Clock, spread: Spread, known: Tensor, frames
         first = v - missed / clock.spacing
         v, _ = shoot(force, known[:, -2:], clock, half - 1, first)
         if spread.noise:
-            v = v + spread(missed, v * clock.spacing) / clock.spacing
+            v = v + spread(missed, (v - v.mean(1, keepdim=True)) * clock.spacing) / clock.spacing
     y, made = known[:, -1], []
     for _ in range(frames):
         y, v = advance(force, y, v, clock)
@@ -79,7 +79,10 @@ def rolled(network: EGNN, graph: Graph, spread: Spread, known: Tensor, frames: i
     before, now = known[:, -2], known[:, -1]
     if spread.noise and known.shape[1] > 2:
         missed = roll(network, graph, known[:, -3], before, 1)[:, 0] - now
-        before = before + spread(missed, now - before)
+        move = now - before
+        if network.config.comoving:
+            move = move - move.mean(1, keepdim=True)
+        before = before + spread(missed, move)
     return roll(network, graph, before, now, frames)
 
 

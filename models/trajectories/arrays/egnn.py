@@ -28,10 +28,13 @@ class EGNNConfig(GraphSizes):
 
     backbone : "egcl", the published layers, or another name of
         `models.shared.backbones.choice`, which takes nodes in three dimensions.
+    comoving : works in the frame of reference of the mean of all nodes, so that a boosted
+        input gives the boosted output; not as published.
     """
 
     layers: int = 4
     backbone: str = PUBLISHED
+    comoving: bool = False
 
 
 class EGNN(nn.Module):
@@ -45,23 +48,33 @@ class EGNN(nn.Module):
         self.trunk: Trunk | None = None
         if config.backbone != PUBLISHED:
             sizes = Sizes(config.node_features, 1, config.edge_features)
-            sizes = replace(sizes, width=config.width, layers=config.layers)
+            axes = config.global_vectors
+            sizes = replace(sizes, width=config.width, layers=config.layers, global_vectors=axes)
             self.trunk = make_trunk(config.backbone, sizes)
             return
         self.embed, self.keep = (
             nn.Linear(config.node_features + 1, config.width),
             mlp(config.width, config.width, 1),
         )
-        self.layers = nn.ModuleList(
-            [SpatialLayer(config.width, config.edge_features, True) for _ in range(config.layers)]
-        )
+        sizes_of_layer = config.width, config.edge_features, True, config.global_vectors
+        self.layers = nn.ModuleList([SpatialLayer(*sizes_of_layer) for _ in range(config.layers)])
 
     def forward(self, graph: Graph, before: Tensor, now: Tensor) -> Tensor:
         """The frame (b, n, d) after `now`, in its dtype."""
+        if self.config.comoving:
+            share = graph.mask.to(now.dtype)[..., None]
+            drift = ((now - before) * share).sum(1, keepdim=True) / share.sum(1, keepdim=True)
+            return self._next(graph, before + drift, now) + drift
+        return self._next(graph, before, now)
+
+    def _next(self, graph: Graph, before: Tensor, now: Tensor) -> Tensor:
+        """The next frame, in whatever frame of reference these two are in."""
         centre = now.mean(1, keepdim=True)
         step, start = (now - before).float(), (now - centre).float()
+        axes = graph.axes(self.config.global_vectors)
+        axes = None if axes is None else axes.to(start.dtype)
         if self.trunk is not None:
-            return now + (step + by_trunk(self.trunk, graph, start, step)).to(now.dtype)
+            return now + (step + by_trunk(self.trunk, graph, start, step, axes)).to(now.dtype)
         h = self.embed(
             torch.cat([graph.node, (step.square().sum(-1, keepdim=True) + 1e-12).sqrt()], -1)
         )[:, None]
@@ -69,16 +82,23 @@ class EGNN(nn.Module):
         edge, mask = graph.edge[:, None], both[:, None].float()
         x = start[:, None]
         for layer in self.layers:
-            x, h = layer(x, h, edge, mask)
+            x, h = layer(x, h, edge, mask, axes)
         change = step * (1 + self.keep(h[:, 0])) + x[:, 0] - start
         return now + change.to(now.dtype)
 
 
-def by_trunk(trunk: Trunk, graph: Graph, start: Tensor, step: Tensor) -> Tensor:
-    """What a trunk adds to a straight line (b, n, 3): start and last step alike."""
+def by_trunk(
+    trunk: Trunk, graph: Graph, start: Tensor, step: Tensor, axes: Tensor | None
+) -> Tensor:
+    """What a trunk adds to a straight line (b, n, 3): start and last step alike; axes:
+    global vectors (b, g, 3).
+    """
     features = Features(graph.node, step[..., None])
     edges = Edges.complete(graph.mask, graph.edge)
-    return trunk(features, start, edges, Globals.none(start)).vectors[..., 0]
+    known = Globals.none(start)
+    if axes is not None:
+        known = Globals(known.scalars, axes.mT)
+    return trunk(features, start, edges, known).vectors[..., 0]
 
 
 @dataclass

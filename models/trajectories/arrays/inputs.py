@@ -17,20 +17,26 @@ from equidrift.models.trajectories.integrator.network import Graph
 @dataclass(frozen=True)
 class Arrays:
     """Trajectories x (k, t, n, 2 or 3) with node features (k, n, f), edge features (k,
-    n, n, e), and the time between frames.
+    n, n, e), the time between frames, and global vectors (k, g, d), if there are any.
     """
 
     x: NDArray[np.float64]
     nodes: NDArray[np.float64]
     edges: NDArray[np.float64]
     spacing: float = 1.0
+    vectors: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def part(self, rows: NDArray[np.int64]) -> Arrays:
         """Some of the trajectories."""
-        return Arrays(self.x[rows], self.nodes[rows], self.edges[rows], self.spacing)
+        axes = None if self.vectors is None else self.vectors[rows]
+        return Arrays(self.x[rows], self.nodes[rows], self.edges[rows], self.spacing, axes)
+
+    def graph(self) -> Graph:
+        """The graphs of all trajectories."""
+        return array_graph(self.nodes, self.edges, vectors=self.vectors)
 
 
 def checked(
@@ -57,10 +63,36 @@ def checked(
     return x, nodes, edges
 
 
-def masked_graph(nodes: NDArray[Any], edges: NDArray[Any], real: NDArray[np.bool_]) -> Graph:
-    """The graphs of node features (b, n, f) and edge features (b, n, n, e), of which
-    the nodes `real` (b, n) are there.
+def checked_vectors(vectors: ArrayLike | None, count: int, d: int) -> NDArray[np.float64] | None:
+    """Global vectors (count, g, d) as float64; those of one system, (g, d), are all
+    systems'.
+
+    Raises `InputError` for shapes that do not fit or numbers that are not finite.
     """
-    graph = array_graph(nodes, edges)
+    if vectors is None:
+        return None
+    found = np.asarray(vectors, np.float64)
+    if found.ndim == 2:
+        found = np.broadcast_to(found, (count, *found.shape))
+    if found.ndim != 3 or found.shape[0] != count or found.shape[2] != d:
+        raise InputError(
+            f"vectors must be ({count}, vectors, {d}), or (vectors, {d}) for all trajectories, "
+            f"got {np.shape(vectors)}"
+        )
+    if not np.isfinite(found).all():
+        raise InputError("vectors hold NaN or infinity; leave such trajectories out")
+    return found
+
+
+def masked_graph(
+    nodes: NDArray[Any],
+    edges: NDArray[Any],
+    real: NDArray[np.bool_],
+    vectors: NDArray[Any] | None = None,
+) -> Graph:
+    """The graphs of node features (b, n, f) and edge features (b, n, n, e), of which
+    the nodes `real` (b, n) are there; global vectors (b, g, d).
+    """
+    graph = array_graph(nodes, edges, vectors=vectors)
     graph.mask = torch.from_numpy(real)
     return graph

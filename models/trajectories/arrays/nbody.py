@@ -16,9 +16,12 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.seeds import sample_rng
 
 SYSTEMS = ("charged", "spring", "gravity")
+FIELD = "charged-field"  # charges in a uniform field, which is told as a global vector
 STEP, STEPS_PER_FRAME = 0.001, 100
 SPACING = STEP * STEPS_PER_FRAME  # time between frames
 SPEED, MAX_FORCE, SPRING_STRENGTH, SOFTENING = 0.5, 100.0, 0.1, 0.1
+# of the field: accelerations of unit charges, and the distance below which they hardly repel
+FIELD_STRENGTH, FIELD_SOFTENING = 0.5, 0.5
 # Which trajectories belong to which part: indices into the endless sequence of a system
 # (seed 43 as in the published code).
 PARTS = {"train": (0, 3000), "val": (3000, 5000), "test": (5000, 7000)}
@@ -27,12 +30,13 @@ PARTS = {"train": (0, 3000), "val": (3000, 5000), "test": (5000, 7000)}
 @dataclass(frozen=True)
 class NBody:
     """Trajectories of one system: positions (k, frames, n, 3), node features (k, n, 1),
-    edge features (k, n, n, 1).
+    edge features (k, n, n, 1), global vectors (k, 1, 3) of a system in a field.
     """
 
     positions: NDArray[np.float64]
     nodes: NDArray[np.float64]
     edges: NDArray[np.float64]
+    vectors: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -45,7 +49,9 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
     ----------
     system : one of `SYSTEMS`. Charged: 5 particles, charges +-1, node feature charge,
         edge feature product of charges. Spring: 5 particles, a spring between two with
-        probability 1/2, edge feature spring. Gravity: 10 unit masses.
+        probability 1/2, edge feature spring. Gravity: 10 unit masses. Or "charged-field":
+        charges as above, softened, in a uniform field of a direction of its own in each
+        trajectory.
     frames : frames kept, 0.1 apart; the first one is 0.1 (gravity: 0) after the random
         start.
 
@@ -54,17 +60,29 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
     UnknownNameError
         for another system; InputError for an empty range.
     """
-    if system not in SYSTEMS:
-        raise UnknownNameError("N-body system", system, SYSTEMS)
+    if system not in (*SYSTEMS, FIELD):
+        raise UnknownNameError("N-body system", system, (*SYSTEMS, FIELD))
     if not 0 <= start < stop or frames < 1:
         raise InputError(
             f"start, stop and frames must be a range of trajectories and a number of frames, "
             f"got {start}, {stop}, {frames}"
         )
-    draws = [_start(system, sample_rng((seed << 32) + k)) for k in range(start, stop)]
+    streams = [sample_rng((seed << 32) + k) for k in range(start, stop)]
+    draws = [_start(system, rng) for rng in streams]
     x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws, strict=True))
+    motion, axes = _Motion(system, x, v, edges), None
+    if system == FIELD:
+        axes = np.stack([_direction(rng) for rng in streams])[:, None]
+        motion.pull = FIELD_STRENGTH * nodes * axes
     run = _leapfrog if system == "gravity" else _euler
-    return NBody(run(_Motion(system, x, v, edges), frames), nodes, edges)
+    return NBody(run(motion, frames), nodes, edges, axes)
+
+
+def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A direction (3,), all alike."""
+    drawn = rng.standard_normal(3)
+    found: NDArray[np.float64] = drawn / np.linalg.norm(drawn)
+    return found
 
 
 def part(system: str, name: str, limit: int | None = None) -> NBody:
@@ -80,7 +98,7 @@ def _start(system: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], 
         return x, v - v.mean(0), np.ones((10, 1)), np.ones((10, 10, 1)) - np.eye(10)[..., None]
     x, v = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
     v *= SPEED / np.linalg.norm(v, axis=-1, keepdims=True)
-    if system == "charged":
+    if system in ("charged", FIELD):
         charge = rng.choice([-1.0, 1.0], size=(5, 1))
         return x, v, charge, (charge * charge.T)[..., None]
     upper = np.triu(rng.integers(0, 2, (5, 5)), 1)
@@ -95,6 +113,11 @@ def force(system: str, x: NDArray[np.float64], edges: NDArray[np.float64]) -> ND
     square = (r * r).sum(-1)
     if system == "gravity":
         return -(r * ((square + SOFTENING**2) ** -1.5)[..., None]).sum(2)
+    if system == FIELD:
+        soft: NDArray[np.float64] = (
+            edges * r * ((square + FIELD_SOFTENING**2) ** -1.5)[..., None]
+        ).sum(2)
+        return soft
     square[:, np.arange(x.shape[1]), np.arange(x.shape[1])] = np.inf
     total: NDArray[np.float64] = (edges * r * (square**-1.5)[..., None]).sum(2)
     return np.clip(total, -MAX_FORCE, MAX_FORCE)
@@ -108,10 +131,11 @@ class _Motion:
     x: NDArray[np.float64]
     v: NDArray[np.float64]
     edges: NDArray[np.float64]
+    pull: NDArray[np.float64] | float = 0.0  # of a field, on each node
 
     def force(self) -> NDArray[np.float64]:
         """The force where the nodes are."""
-        return force(self.system, self.x, self.edges)
+        return force(self.system, self.x, self.edges) + self.pull
 
     def record(self, frames: int) -> NDArray[np.float64]:
         """Room for frames (k, frames, n, 3)."""

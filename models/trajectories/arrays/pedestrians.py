@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.trajectories.data import Drawn, Source
 from equidrift.models.trajectories.graphs import array_graph
+from equidrift.models.trajectories.sources import Drawn, Source
 
 PAST, FRAMES, PEOPLE = 8, 20, 7
 PACE = (0.7, 1.5)  # by how much training changes the scale of a window

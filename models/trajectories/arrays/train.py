@@ -16,13 +16,13 @@ from equidrift.errors import InputError
 from equidrift.models.shared.split import split
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.egnn import step_loss
-from equidrift.models.trajectories.arrays.inputs import Arrays, checked
-from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import PathBatches, RollBatches, Source, array_source
+from equidrift.models.trajectories.arrays.inputs import Arrays, checked, checked_vectors
+from equidrift.models.trajectories.config import Plan, TrajectoryTraining, moves_along
+from equidrift.models.trajectories.data import PathBatches, RollBatches
 from equidrift.models.trajectories.diffusion.train import window_plan
-from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.integrator.objective import path_loss
+from equidrift.models.trajectories.sources import Source, array_source
 
 LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
 
@@ -48,13 +48,15 @@ def load_arrays(path: str | Path) -> Arrays:
             f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}"
         )
     x, nodes, edges = checked(held["positions"], held["nodes"], held["edges"])
-    return Arrays(x, nodes, edges, float(held.get("spacing", 1.0)))
+    axes = checked_vectors(held.get("vectors"), len(x), x.shape[-1])
+    return Arrays(x, nodes, edges, float(held.get("spacing", 1.0)), axes)
 
 
 def nbody_plan(c: TrajectoryTraining, system: str) -> Plan:
     """An N-body system, simulated anew."""
     data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories))
-    return array_plan(c, Arrays(data.positions, data.nodes, data.edges, nbody.SPACING))
+    arrays = Arrays(data.positions, data.nodes, data.edges, nbody.SPACING, data.vectors)
+    return array_plan(c, arrays)
 
 
 def array_plan(c: TrajectoryTraining, arrays: Arrays) -> Plan:
@@ -73,19 +75,20 @@ def array_plan(c: TrajectoryTraining, arrays: Arrays) -> Plan:
 
 def windows_of(c: TrajectoryTraining, data: Arrays) -> Source:
     """Windows of plain arrays."""
-    return array_source(data.x, data.nodes, data.edges, frames=c.frames)
+    return array_source(data.x, data.nodes, data.edges, frames=c.frames, vectors=data.vectors)
 
 
 def sizes_of(data: Arrays) -> dict[str, int]:
     """The numbers of features."""
-    return {"node_features": data.nodes.shape[-1], "edge_features": data.edges.shape[-1]}
+    sizes = {"node_features": data.nodes.shape[-1], "edge_features": data.edges.shape[-1]}
+    return sizes if data.vectors is None else sizes | {"global_vectors": data.vectors.shape[1]}
 
 
 def egnn_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
     """Steps of a whole frame."""
     how = {"pairs": c.pairs_per_batch, "seed": c.seed, "horizon": c.horizon}
     trunk = {"backbone": c.backbone} if c.backbone is not None else {}
-    config = {"kind": "egnn"} | sizes_of(data) | trunk | c.network
+    config = {"kind": "egnn", "comoving": moves_along(c)} | sizes_of(data) | trunk | c.network
     training = {"spacing": data.spacing, "trajectories": len(data)}
     held_out = RollBatches(unseen, single=0, **how) if unseen is not None else None
     batches = RollBatches(data, single=c.interpolate_steps, **how)
@@ -128,7 +131,7 @@ def fastest(network: Integrator, data: Arrays) -> float | None:
     """
     frames = torch.from_numpy(data.x[:, :22])
     speed = np.linalg.norm(np.diff(data.x, axis=1), axis=-1) / data.spacing
-    _, force = network.bound(array_graph(data.nodes, data.edges))
+    _, force = network.bound(data.graph())
     found: dict[float | None, float] = {}
     for bound in (
         None,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from equidrift.models.trajectories.diffusion.flow import Flow, draw_flow
@@ -18,6 +21,18 @@ def draw_window(
     """Frames (b, t, n, d) in units of the network's length; the given ones are left as
     they are.
     """
+    if not network.config.comoving:
+        return _drawn(network, known, normal, sampling)
+    drift = known.drift()
+    start = None if sampling.start is None else sampling.start - drift
+    made = _drawn(network, known.at_rest(drift), normal, replace(sampling, start=start))
+    return torch.where(known.fixed, known.frames, made + drift)
+
+
+def _drawn(
+    network: WindowNetwork, known: KnownFrames, normal: Normal, sampling: Sampling
+) -> Tensor:
+    """The same, in whatever frame of reference the known frames are in."""
     if isinstance(network, GeoTDM):
         return draw(network, known, normal, sampling)
     if isinstance(network, ResidualGeoTDM):

@@ -31,6 +31,7 @@ FIRST_MOVE = 1e-3
 class EGTNConfig(GraphSizes):
     """Sizes and switches.
 
+    `bf16`: layers multiply in bfloat16, positions and sums stay as they are.
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
     "masked" all frames pass the same layers, and the temporal layers update the drawn
     ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames
@@ -43,6 +44,7 @@ class EGTNConfig(GraphSizes):
     scaled: bool = False
     velocities: bool = False
     times: bool = True  # reads a diffusion time
+    bf16: bool = False
     conditioning: Literal["concat", "masked"] = "concat"
 
     def __post_init__(self) -> None:
@@ -91,8 +93,10 @@ class TemporalLayer(nn.Module):
         push = torch.einsum(
             "bnhts,bsnh->bnts", a, self.move(v)[..., 0]
         )  # sum over heads of a_ts phi(v_s)
-        dx = torch.einsum("bnts,bsnd->btnd", push, x)
-        dx = push.sum(-1).permute(0, 2, 1)[..., None] * x - dx
+        with torch.autocast(x.device.type, enabled=False):  # positions stay exact
+            push = push.to(x.dtype)
+            dx = torch.einsum("bnts,bsnd->btnd", push, x)
+            dx = push.sum(-1).permute(0, 2, 1)[..., None] * x - dx
         dh = out.reshape(b, t, n, w)
         if drawn is not None:
             dh, dx = dh * drawn, dx * drawn
@@ -101,15 +105,17 @@ class TemporalLayer(nn.Module):
 
 class EGTN(nn.Module):
     """Positions and features of all frames in, positions and features out; equivariant,
-    and blind to where time begins.
+    and blind to where time begins. With global vectors (`Graph.vectors`) it is symmetric
+    about these alone.
     """
 
     def __init__(self, config: EGTNConfig):
         super().__init__()
         self.config = config
-        further = EMBEDDING * config.times + 3 * config.velocities
+        axes = config.global_vectors
+        further = EMBEDDING * config.times + (3 + 2 * axes) * config.velocities + axes * axes
         self.embed = nn.Linear(config.node_features + further, config.width)
-        spatial = config.width, config.edge_features, config.scaled
+        spatial = config.width, config.edge_features, config.scaled, axes
         self.spatial = nn.ModuleList([SpatialLayer(*spatial) for _ in range(config.layers)])
         self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
 
@@ -123,8 +129,14 @@ class EGTN(nn.Module):
         parts = [graph.node[:, None].expand(b, t, n, -1)]
         if time is not None:
             parts.append(sinusoidal(time)[:, None, None].expand(b, t, n, -1))
+        axes = graph.axes(self.config.global_vectors)
+        axes = None if axes is None else axes.to(x.dtype)
         if self.config.velocities:
             parts.append(self._speeds(x, given))
+        if axes is not None:
+            parts.append((axes @ axes.mT).flatten(1)[:, None, None].expand(b, t, n, -1))
+            if self.config.velocities:
+                parts.append(self._steps_along(x, axes))
         h = self.embed(torch.cat(parts, -1))
         both = pairs_of(graph.mask)
         both = both & (graph.linked if graph.linked is not None else True)
@@ -134,10 +146,20 @@ class EGTN(nn.Module):
         drawn = (
             (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "masked" else None
         )
-        for spatial, temporal in zip(self.spatial, self.temporal, strict=True):
-            x, h = spatial(x, h, edge, mask)
-            x, h = temporal(x, h, difference, drawn)
-        return x, h
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.bf16):
+            for spatial, temporal in zip(self.spatial, self.temporal, strict=True):
+                x, h = spatial(x, h, edge, mask, axes)
+                x, h = temporal(x, h, difference, drawn)
+        return x, h.to(x.dtype)
+
+    @staticmethod
+    def _steps_along(x: Tensor, axes: Tensor) -> Tensor:
+        """Steps of each node to the frame before and after, along each global vector
+        (b, g, d): (b, t, n, 2 g).
+        """
+        step = torch.einsum("btnd,bgd->btng", x[:, 1:] - x[:, :-1], axes)
+        none = torch.zeros_like(step[:, :1])
+        return torch.cat([torch.cat([none, step], 1), torch.cat([step, none], 1)], -1)
 
     @staticmethod
     def _speeds(x: Tensor, given: Tensor) -> Tensor:
@@ -165,6 +187,8 @@ def calm(network: nn.Module) -> None:
     """
     for layer in network.modules():
         if isinstance(layer, SpatialLayer | TemporalLayer):
-            last = cast(nn.Linear, layer.move[-1])
-            last.weight.mul_(FIRST_MOVE)
-            last.bias.mul_(FIRST_MOVE)
+            push = layer.push if isinstance(layer, SpatialLayer) else None
+            for head in filter(None, (layer.move, push)):
+                last = cast(nn.Linear, head[-1])
+                last.weight.mul_(FIRST_MOVE)
+                last.bias.mul_(FIRST_MOVE)

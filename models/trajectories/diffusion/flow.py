@@ -49,6 +49,7 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     prediction's is, over the frames drawn.
     """
     flow = cast(Flow, model)
+    batch = batch.at_rest(batch.drift()) if flow.config.comoving else batch
     generator = torch.Generator().manual_seed(batch.seed)
     batch = replace(batch, frames=batch.projected(batch.frames))
     x = batch.frames

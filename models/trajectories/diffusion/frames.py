@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -44,6 +45,26 @@ class KnownFrames(Batched):
     def given_each(self) -> Tensor:
         """`given` of each trajectory (b, t)."""
         return self.given[None].expand(len(self.frames), -1)
+
+    def drift(self) -> Tensor:
+        """The steady motion (b, t, 1, d) of the mean of all nodes that fits the given
+        frames best; none where fewer than two are given.
+        """
+        x = self.frames
+        share = self.graph.mask.to(x.dtype)[:, None, :, None]
+        centre = (x * share).sum(2) / share.sum(2).clamp_min(1.0)  # (b, t, d)
+        given, clock = self.given.to(x.dtype), self.clock.to(x.dtype)
+        middle = (given * clock).sum() / given.sum().clamp_min(1.0)
+        since = clock - middle
+        square = (given * since.square()).sum()
+        moved = ((given * since)[None, :, None] * centre).sum(1)
+        speed = moved / torch.where(square > 0, square, 1.0)  # (b, d)
+        return since[None, :, None, None] * speed[:, None, None]
+
+    def at_rest(self, drift: Tensor) -> Self:
+        """The same in the frame of reference that moves with a drift (b, t, 1, d)."""
+        path = None if self.path is None else self.path - drift
+        return replace(self, frames=self.frames - drift, path=path)
 
     def projected(self, x: Tensor) -> Tensor:
         """x (b, t, n, d), centred if no frame is given."""

@@ -15,7 +15,6 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from equidrift.errors import InputError
 from equidrift.models.shared.schedules import noise_levels
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import (
@@ -26,6 +25,7 @@ from equidrift.models.trajectories.diffusion.frames import (
     mean_over_drawn,
 )
 from equidrift.models.trajectories.diffusion.multistep import TwoStep
+from equidrift.models.trajectories.diffusion.path import combined, prior_network
 
 STRIDE_RHO = 7.0  # how fewer steps are spaced in noise (Karras et al., arXiv:2206.00364, eq. 5)
 Prior = Literal["learned", "point", "com", "last"]
@@ -34,13 +34,14 @@ Prior = Literal["learned", "point", "com", "last"]
 @dataclass(frozen=True)
 class GeoTDMConfig:
     """`steps` of the diffusion; `prior` of conditional models; `frames`: the longest
-    window, for the prior's weights.
+    window, for the prior's weights; `comoving`: see `PathConfig`, not as published.
     """
 
     network: EGTNConfig = field(default_factory=EGTNConfig)
     steps: int = 1000
     prior: Prior = "learned"
     frames: int = 30
+    comoving: bool = False
 
 
 class GeoTDM(nn.Module):
@@ -53,14 +54,7 @@ class GeoTDM(nn.Module):
         super().__init__()
         self.config = config
         self.denoiser = EGTN(config.network)
-        small = EGTNConfig(
-            config.network.node_features,
-            config.network.edge_features,
-            config.network.width,
-            2,
-            times=False,
-        )
-        self.prior = EGTN(small) if config.prior == "learned" else None
+        self.prior = prior_network(config.network) if config.prior == "learned" else None
         self.gamma = nn.Parameter(torch.ones(config.frames)) if config.prior == "learned" else None
         beta = torch.linspace(1e-4, 0.02, config.steps, dtype=torch.float64) * (1000 / config.steps)
         self.beta: Tensor
@@ -86,17 +80,7 @@ class GeoTDM(nn.Module):
             return centre.expand_as(x)
         if self.config.prior == "last" or self.prior is None or self.gamma is None:
             return given[:, -1:].expand_as(x)
-        if x.shape[1] > self.config.frames:
-            raise InputError(
-                f"this model was made for windows of {self.config.frames} frames at most, and got "
-                f"{x.shape[1]}; chain windows"
-            )
-        seen = torch.ones(given.shape[:2], dtype=torch.bool, device=x.device)
-        moved, h = self.prior(known.graph, given, known.clock[known.given], seen)
-        # (b, t, s - 1, n)
-        weight = self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]
-        last = 1 - weight.sum(2, keepdim=True)
-        return torch.einsum("btsn,bsnd->btnd", torch.cat([weight, last], 2), moved)
+        return combined(self.prior, self.gamma, known)
 
     def noise_of(self, known: KnownFrames, y: Tensor, tau: Tensor) -> Tensor:
         """The noise (b, t, n, d) that the network sees in the frames y that are not
@@ -116,6 +100,7 @@ def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """
     geotdm = cast(GeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
+    batch = batch.at_rest(batch.drift()) if geotdm.config.comoving else batch
     x = batch.frames
     tau = torch.randint(
         0, geotdm.config.steps, (len(x),), generator=generator, device=generator.device

@@ -14,7 +14,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import KnownFrames
 
-LINE, INTEGRATOR = PRIORS = ("line", "integrator")
+LINE, LEARNED, INTEGRATOR = PRIORS = ("line", "learned", "integrator")
 
 
 def _network() -> EGTNConfig:
@@ -35,14 +35,19 @@ class PathConfig:
         Share of the velocity that the prior path keeps beyond given frames: 1 is
         constant velocity, 0 holds the nearest given frame.
     prior : str
-        "line", or "integrator": the mean path of the learned integrator
+        "line"; "learned": the combination of given frames of arXiv:2410.13027, learned
+        with the rest; or "integrator": the mean path of the learned integrator
         (`mean_path.MeanPath`), which is made beforehand; molecules only.
+    comoving : bool
+        Works in the frame of reference that moves with the mean of the given frames, so
+        that a boosted input gives the boosted output.
     """
 
     network: EGTNConfig = field(default_factory=_network)
     frames: int = 30
     line: float = 1.0
     prior: str = LINE
+    comoving: bool = False
 
     def __post_init__(self) -> None:
         if self.prior not in PRIORS:
@@ -61,6 +66,10 @@ class PathNetwork(nn.Module, Generic[Config]):
         super().__init__()
         self.config = config
         self.network = EGTN(config.network)
+        learned = config.prior == LEARNED
+        self.prior = prior_network(config.network) if learned else None
+        # no weight on earlier frames at first: the last frame, as the network moves it
+        self.gamma = nn.Parameter(torch.zeros(config.frames)) if learned else None
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(config.frames))  # a buffer moves with the module
 
@@ -74,6 +83,8 @@ class PathNetwork(nn.Module, Generic[Config]):
         """
         if known.path is not None:
             return known.path
+        if self.prior is not None and self.gamma is not None:
+            return combined(self.prior, self.gamma, known)
         if self.config.prior != LINE:
             raise InputError(
                 "this network goes on from the integrator's mean path, and none was given: use "
@@ -145,6 +156,44 @@ class PathNetwork(nn.Module, Generic[Config]):
         """Frames of a residual y, the given ones as they are; centred if there is none."""
         made = torch.where(known.fixed, known.frames, line + self.units(known) * y)
         return known.projected(made)
+
+
+def prior_network(config: EGTNConfig) -> EGTN:
+    """The network of a learned prior: two layers that read no diffusion time."""
+    sizes = config.node_features, config.edge_features, config.width, 2
+    return EGTN(EGTNConfig(*sizes, times=False, global_vectors=config.global_vectors))
+
+
+def combined(prior: EGTN, gamma: Tensor, known: KnownFrames) -> Tensor:
+    """A learned combination (b, t, n, d) of the given frames for every frame, whose
+    weights sum to 1; zero without a given frame (arXiv:2410.13027, learnable prior).
+
+    Parameters
+    ----------
+    prior : EGTN
+        Moves the given frames, and weighs them by its features.
+    gamma : Tensor (frames,)
+        Scale of the weights in each frame of the longest window.
+
+    Raises
+    ------
+    InputError
+        If the window is longer.
+    """
+    x = known.frames
+    if not known.any_given:
+        return torch.zeros_like(x)
+    if x.shape[1] > len(gamma):
+        raise InputError(
+            f"this model was made for windows of {len(gamma)} frames at most, and got "
+            f"{x.shape[1]}; chain windows"
+        )
+    given = x[:, known.given]
+    seen = torch.ones(given.shape[:2], dtype=torch.bool, device=x.device)
+    moved, h = prior(known.graph, given, known.clock[known.given], seen)
+    weight = gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]  # (b, t, s - 1, n)
+    last = 1 - weight.sum(2, keepdim=True)
+    return torch.einsum("btsn,bsnd->btnd", torch.cat([weight, last], 2), moved)
 
 
 def distance(given: Tensor) -> Tensor:

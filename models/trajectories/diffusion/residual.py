@@ -75,6 +75,7 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     (EDM, equation 8), the mean over the frames drawn.
     """
     network = cast(ResidualGeoTDM, model)
+    batch = batch.at_rest(batch.drift()) if network.config.comoving else batch
     generator = torch.Generator().manual_seed(batch.seed)
     count = (len(batch),)
     normal = torch.randn(count, generator=generator, device=generator.device)

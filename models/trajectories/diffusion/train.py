@@ -10,8 +10,8 @@ from torch import nn
 
 from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
-from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import FrameBatches, Source
+from equidrift.models.trajectories.config import Plan, TrajectoryTraining, moves_along
+from equidrift.models.trajectories.data import FrameBatches
 from equidrift.models.trajectories.diffusion.flow import flow_loss
 from equidrift.models.trajectories.diffusion.geotdm import geotdm_loss
 from equidrift.models.trajectories.diffusion.mean_path import MeanPath
@@ -19,6 +19,7 @@ from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
 from equidrift.models.trajectories.diffusion.residual import RESIDUAL, residual_loss
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.integrator.train import training_of
+from equidrift.models.trajectories.sources import Source
 
 PUBLISHED_NETWORK: dict[str, Any] = {"width": 128, "layers": 6}  # of arXiv:2410.13027
 # of the forms over a prior path
@@ -55,7 +56,9 @@ def window_plan(
     training |= {"given": c.given}
     residual = c.kind == "geotdm" and c.options.get("form") == RESIDUAL
     usual = PATH_NETWORK if c.kind == "flow" or residual else PUBLISHED_NETWORK
-    config = {"kind": c.kind, "frames": c.frames, "network": sizes | usual | c.network} | c.options
+    config: dict[str, Any] = {"kind": c.kind, "frames": c.frames}
+    config |= {"network": sizes | usual | c.network}
+    config |= ({"comoving": moves_along(c)} if c.kind == "flow" or residual else {}) | c.options
     if c.kind == "geotdm" and not residual:
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
 

@@ -11,12 +11,13 @@ springs, or the codes of a molecule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equidrift.errors import InputError
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
@@ -29,11 +30,15 @@ from equidrift.models.shared.layers import (
 
 @dataclass(frozen=True)
 class GraphSizes:
-    """Features of nodes and of edges, and the width of what is made of them."""
+    """Features of nodes and of edges, and the width of what is made of them; global
+    vectors (a field, gravity, the normal of a slab), about which alone a network with
+    them is symmetric.
+    """
 
     node_features: int = 1
     edge_features: int = 1
     width: int = 64
+    global_vectors: int = field(default=0, kw_only=True)
 
     def entries(self, width: int | None = None) -> tuple[nn.Linear, nn.Linear]:
         """Layers that nodes and edges enter by, of a width of their own or this one."""
@@ -67,7 +72,8 @@ class ForceConfig(GraphSizes):
 @dataclass
 class Graph(Batched):
     """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n);
-    linked (b, n, n) where not all pairs are (GeoTDM).
+    linked (b, n, n) where not all pairs are (GeoTDM); global vectors (b, g, d), where
+    there are any.
     """
 
     node: Tensor
@@ -75,6 +81,7 @@ class Graph(Batched):
     mass: Tensor
     mask: Tensor
     linked: Tensor | None = None
+    vectors: Tensor | None = None
 
     def __getitem__(self, pick: Tensor | slice) -> Graph:
         return self._each(lambda part: part[pick])
@@ -84,16 +91,30 @@ class Graph(Batched):
         return self._each(lambda part: part.repeat_interleave(times, 0))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Graph:
-        linked = None if self.linked is None else change(self.linked)
-        return Graph(
-            change(self.node), change(self.edge), change(self.mass), change(self.mask), linked
-        )
+        changed = {name: change(part) for name, part in self._parts()}
+        return replace(self, **changed)
+
+    def axes(self, count: int) -> Tensor | None:
+        """The global vectors (b, count, d) that a network was made for; None for none.
+
+        Raises
+        ------
+        InputError
+            If there are others.
+        """
+        there = 0 if self.vectors is None else self.vectors.shape[1]
+        if there != count:
+            raise InputError(
+                f"vectors must hold {count} global vectors for each system, as in the training, "
+                f"and there are {there}"
+            )
+        return self.vectors
 
 
 @dataclass
 class Prepared:
     """What of a graph stays along a trajectory: embeddings h (b, n, w) and p (b, n, n,
-    q), the pairs' law, masks, inverse masses.
+    q), the pairs' law, masks, inverse masses, and the global vectors (b, g, d).
     """
 
     h: Tensor
@@ -102,10 +123,12 @@ class Prepared:
     pair_mask: Tensor
     bias: Tensor
     inverse_mass: Tensor
+    axes: Tensor | None = None
 
     def repeat(self, times: int) -> Prepared:
         """Every graph `times` times, side by side."""
-        return Prepared(*(part.repeat_interleave(times, 0) for part in vars(self).values()))
+        parts = [part for part in vars(self).values() if part is not None]
+        return Prepared(*(part.repeat_interleave(times, 0) for part in parts))
 
 
 def silence(*heads: nn.Sequential) -> None:
@@ -113,6 +136,41 @@ def silence(*heads: nn.Sequential) -> None:
     for head in heads:
         for parameter in head[-1].parameters():
             nn.init.zeros_(parameter)
+
+
+class AlongAxes(nn.Module):
+    """What global vectors add to forces between pairs, one more channel of vectors: a
+    force along each on every node, by what the node is; and, to what pairs know, how
+    their line lies to each.
+
+    References
+    ----------
+    Han et al., Learning Physical Dynamics with Subequivariant Graph Neural Networks,
+    arXiv:2210.06876, equation 6.
+    """
+
+    def __init__(self, axes: int, width: int, pair_width: int):
+        super().__init__()
+        self.pair = nn.Linear(axes, pair_width, bias=False)
+        self.node = nn.Sequential(
+            nn.Linear(width + axes * axes, width), nn.SiLU(), nn.Linear(width, axes)
+        )
+        silence(self.node)
+
+    def of_pairs(self, axes: Tensor, unit: Tensor) -> Tensor:
+        """What pairs with the directions unit (b, ..., d) know (b, ..., q) beside their
+        distance: the same both ways.
+        """
+        b, d = len(axes), axes.shape[-1]
+        cosine = unit.reshape(b, -1, d) @ axes.mT  # (b, pairs, g)
+        told: Tensor = self.pair(cosine.square())
+        return told.reshape(*unit.shape[:-1], -1)
+
+    def force(self, axes: Tensor, h: Tensor) -> Tensor:
+        """Forces (b, n, d) on nodes of the features h (b, n, w)."""
+        gram = (axes @ axes.mT).flatten(1)[:, None].expand(-1, h.shape[1], -1)
+        size: Tensor = self.node(torch.cat([h, gram], -1))
+        return size @ axes
 
 
 class PairForceNetwork(nn.Module):
@@ -141,6 +199,8 @@ class PairForceNetwork(nn.Module):
         )
         self.law = nn.Sequential(nn.SiLU(), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, 4))
         silence(self.head, self.law)
+        axes = config.global_vectors
+        self.along = AlongAxes(axes, p, p) if axes else None
 
     def prepare(self, graph: Graph) -> Prepared:
         """Embed the pairs i < j: p and the law are (b, pairs, ...)."""
@@ -150,7 +210,8 @@ class PairForceNetwork(nn.Module):
         p = self.edge(graph.edge[:, i, j] + graph.edge[:, j, i]) + h[:, i] + h[:, j]
         both = (graph.mask[:, i] & graph.mask[:, j]).to(h.dtype)
         inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
-        return Prepared(h, p, self.law(p), both, both, inverse)
+        axes = graph.axes(self.config.global_vectors)
+        return Prepared(h, p, self.law(p), both, both, inverse, axes)
 
     def forward(self, prepared: Prepared, x: Tensor, _step: float | Tensor = 0.0) -> Tensor:
         """Accelerations (b, n, d), in the dtype of x; the step is not read."""
@@ -158,15 +219,18 @@ class PairForceNetwork(nn.Module):
         i, j = torch.triu_indices(n, n, 1, device=x.device)
         r = x[:, i] - x[:, j]
         d = (r.square().sum(-1) + 1e-6).sqrt()
-        c = (
-            self.head(prepared.p + self.distance(self.radial(d.to(prepared.p.dtype))))
-            + prepared.law
-        ).to(x.dtype)
+        p = prepared.p + self.distance(self.radial(d.to(prepared.p.dtype)))
+        axes = None if prepared.axes is None else prepared.axes.to(p.dtype)
+        if self.along is not None and axes is not None:
+            p = p + self.along.of_pairs(axes, (r / d[..., None]).to(p.dtype))
+        c = (self.head(p) + prepared.law).to(x.dtype)
         strength = (
             c[..., 0] + c[..., 1] * d + (c[..., 2] + c[..., 3] / d) / d
         ) * prepared.pair_mask
         force = (strength / d)[..., None] * r
         total = torch.zeros_like(x).index_add(1, i, force).index_add(1, j, -force)
+        if self.along is not None and axes is not None:
+            total = total + self.along.force(axes, prepared.h).to(x.dtype)
         return total * prepared.inverse_mass[..., None]
 
 
@@ -201,6 +265,8 @@ class ForceNetwork(nn.Module):
             nn.Linear(p, 1),
         )
         silence(self.head)
+        axes = config.global_vectors
+        self.along = AlongAxes(axes, w, p) if axes else None
 
     def prepare(self, graph: Graph) -> Prepared:
         """Embed the graph, once for all frames."""
@@ -209,7 +275,8 @@ class ForceNetwork(nn.Module):
         p = self.edge(graph.edge) + left[:, :, None] + right[:, None]
         bias = attention_bias(graph.mask, torch.float32)
         inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
-        return Prepared(h, p, p, pairs_of(graph.mask).to(h.dtype), bias, inverse)
+        axes = graph.axes(self.config.global_vectors)
+        return Prepared(h, p, p, pairs_of(graph.mask).to(h.dtype), bias, inverse, axes)
 
     def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
         """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the
@@ -226,6 +293,9 @@ class ForceNetwork(nn.Module):
                 torch.as_tensor(step, dtype=h.dtype, device=h.device).square().reshape(-1, 1, 1, 1)
             )
             p = p + self.step(square)
+        axes = None if prepared.axes is None else prepared.axes.to(h.dtype)
+        if self.along is not None and axes is not None:
+            p = p + self.along.of_pairs(axes, u)
         for block in self.blocks:
             h, p = block(h, p, u, prepared.pair_mask, prepared.bias)
         c = self.head(p)[..., 0]
@@ -233,7 +303,10 @@ class ForceNetwork(nn.Module):
         strength = (self.config.strength * reach * (c + c.transpose(1, 2)) * prepared.pair_mask).to(
             x.dtype
         )
-        return (strength[..., None] * unit).sum(2) * prepared.inverse_mass[..., None]
+        total = (strength[..., None] * unit).sum(2)
+        if self.along is not None and axes is not None:
+            total = total + (self.config.strength * self.along.force(axes, h)).to(x.dtype)
+        return total * prepared.inverse_mass[..., None]
 
 
 def make_force(config: ForceConfig) -> ForceNetwork | PairForceNetwork:

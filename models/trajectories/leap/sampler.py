@@ -16,7 +16,7 @@ from equidrift.models.shared.devices import Device
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.trajectories.leap.leaper import SLACK, Leaper
 from equidrift.models.trajectories.task import Task, TaskModel
-from equidrift.protocols import Settle
+from equidrift.protocols import LeapingTrajectoryModel, Settle
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import host_function
 from equidrift.seeds import sample_rng
@@ -29,7 +29,7 @@ FS_PER_PS = 1000.0
 Array = NDArray[np.float64]
 
 
-class LeapModel(TaskModel):
+class LeapModel(TaskModel, LeapingTrajectoryModel):
     """Leaps of torsions, everything else settled by a short relaxation and dynamics in a
     force field. Not exact: `proposer.LeapProposer` is the exact twin.
 

@@ -473,12 +473,14 @@ def test_training_on_an_npz_of_ones_own(tmp_path: Path, spring: nbody.NBody) -> 
         run_training(config | {"data": f"arrays:{tmp_path / 'none.npz'}"}, tmp_path / "other", None)
 
 
-@pytest.mark.parametrize("name", ["train_nbody", "train_pedestrians"])
+@pytest.mark.parametrize(
+    "name", ["train_nbody", "train_nbody_field", "train_pedestrians", "train_pedestrians_density"]
+)
 def test_example_configs_train(tmp_path: Path, name: str) -> None:
     """As they stand, but for two steps on little data."""
     config = yaml.safe_load((Path(__file__).parents[3] / "examples" / f"{name}.yaml").read_text())
     config["schedule"] |= {"steps": 2}
-    if name == "train_nbody":
+    if "nbody" in name:
         config |= {"trajectories": 4, "pairs_per_batch": 400}
     else:
         walk = [(f, p, 0.4 * f + p, float(p)) for f in range(24) for p in range(3)]
@@ -490,7 +492,10 @@ def test_example_configs_train(tmp_path: Path, name: str) -> None:
             (tmp_path / f"{track}.txt").write_text(text)
         config |= {"data": f"eth-ucy:{tmp_path}", "pairs_per_batch": 8000}
     done = run_training(config, tmp_path / "run", None)
-    assert GeometricTrajectoryModel(done["weights"]).name == config["name"] and done["steps"] == 2
+    model = GeometricTrajectoryModel(done["weights"])
+    assert model.name == config["name"] and done["steps"] == 2
+    if name == "train_pedestrians_density":
+        assert model.card["config"]["comoving"] is False, "ground is a frame of its own"
     if name == "train_pedestrians":
         with pytest.raises(UnknownNameError, match="hotels"):
             run_training(config | {"leave_out": "hotels"}, tmp_path / "other", None)

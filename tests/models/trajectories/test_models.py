@@ -15,7 +15,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.data import FrameBatches, array_source, windows
+from equidrift.models.trajectories.data import FrameBatches, windows
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.diffusion.frames import (
@@ -48,6 +48,7 @@ from equidrift.models.trajectories.integrator.integrator import (
 )
 from equidrift.models.trajectories.integrator.network import ForceConfig, Graph
 from equidrift.models.trajectories.integrator.objective import Segments, fine_loss
+from equidrift.models.trajectories.sources import array_source
 from equidrift.models.trajectories.train import run_training
 from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule

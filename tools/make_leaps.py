@@ -3,10 +3,11 @@
 leaps (`kind: leap`).
 
     make_leaps.py SMILES.txt OUT_FOLDER [--molecules 200] [--ns 2] [--temperature 300]
-        [--part train] [--seconds 3600]
+        [--part train] [--seconds 3600] [--atoms 40]
 
 SMILES.txt holds one SMILES per line. Of molecules of the part asked for (`held_out`:
-train, val or test) that MMFF94 can type, with 1 to 8 torsions and at most 40 atoms, each
+train, val or test; any takes all) that MMFF94 can type, with 1 to 8 torsions and at most
+--atoms atoms, each
 is embedded by ETKDGv3, relaxed, warmed for 20 ps and run by Langevin dynamics (1/ps,
 hydrogens of 3 amu, bonds to hydrogen held, 2 fs steps) for --ns nanoseconds; a frame per
 picosecond is kept. Written: one file per molecule, PLACE.npz of `save_dynamics`, PLACE its
@@ -36,14 +37,17 @@ from equidrift.torsions import TorsionTree
 STEP_FS, FRICTION_PER_FS, SPACING_FS, WARM_FS = 2.0, 0.001, 1000.0, 20_000.0
 HYDROGEN_AMU = 3.0
 MOST_TORSIONS, MOST_ATOMS = 8, 40
+ANY = "any"  # part of the molecules
 
 
-def chosen(smiles: str, part: str) -> Molecule | None:
+def chosen(smiles: str, part: str, most_atoms: int = MOST_ATOMS) -> Molecule | None:
     """The molecule, if it is one to be run."""
     try:
         molecule = Molecule.from_smiles(smiles)
         fits = 1 <= TorsionTree.of(molecule).n_torsions <= MOST_TORSIONS
-        if not fits or molecule.n_atoms > MOST_ATOMS or held_out(flat_smiles(molecule)) != part:
+        if not fits or molecule.n_atoms > most_atoms:
+            return None
+        if part != ANY and held_out(flat_smiles(molecule)) != part:
             return None
     except EquidriftError:
         return None
@@ -83,7 +87,8 @@ def main() -> None:
     parser = arguments(__doc__, molecules=200, seconds=3600.0)
     parser.add_argument("--ns", type=float, default=2.0, help="nanoseconds per molecule")
     parser.add_argument("--temperature", type=float, default=300.0, help="in K")
-    parser.add_argument("--part", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--part", choices=("train", "val", "test", ANY), default="train")
+    parser.add_argument("--atoms", type=int, default=MOST_ATOMS, help="of the largest molecule")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     made, begun, frames = 0, time.process_time(), round(1e6 * options.ns / SPACING_FS)
@@ -94,7 +99,7 @@ def main() -> None:
         if path.exists():
             made += 1
             continue
-        molecule = chosen(smiles, options.part)
+        molecule = chosen(smiles, options.part, options.atoms)
         if molecule is None:
             continue
         run = dynamics(molecule, frames, options.temperature, options.seed + k)

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Measure leaps against long dynamics of molecules that they never saw.
 
-    measure_leap.py WEIGHTS RUNS_FOLDER [--lag 20] [--frames 400] [--molecules 30]
+    measure_leap.py WEIGHTS RUNS_FOLDER [--molecules 30] [--chains 16] [--seconds 60]
 
-RUNS_FOLDER: what `make_leaps.py SMILES.txt RUNS_FOLDER --part test` wrote. From the first
-frame of each run a chain of --frames leaps of --lag ps is drawn; its torsions are held
-against the run's: Jensen-Shannon distance of the histograms (and of the halves of the
-run: the floor), changes of well and implied timescales over the run's, and nanoseconds a
-CPU second. Printed: a line a molecule, and means with standard errors over molecules.
+RUNS_FOLDER: what `make_leaps.py SMILES.txt RUNS_FOLDER --part test` wrote. From frames of
+each run chains of 100 leaps of 20 ps are drawn; their torsions are held against the run's:
+Jensen-Shannon distances after 1, 10 and 100 leaps (and their floors), changes of well and
+implied timescales over the run's, nanoseconds a CPU second over dynamics'; the exact twin
+and dynamics alone get --seconds of CPU each, for effective samples a second. Printed: the
+three rows that `equidrift bench trajectories` has for these molecules, a JSON object each.
 """
 
 from __future__ import annotations
@@ -16,12 +17,8 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
-from equidrift.bench.rows import means
-from equidrift.bench.trajectories_leaps import geometric, leap_values
+from equidrift.bench.trajectories_leap_rows import rows_of
 from equidrift.models.trajectories.dynamics import load_dynamics
-from equidrift.registry import make_trajectory_model
 
 
 def main() -> None:
@@ -31,25 +28,14 @@ def main() -> None:
     )
     parser.add_argument("weights")
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--lag", type=float, default=20.0, help="in ps")
-    parser.add_argument("--frames", type=int, default=400, help="leaps of a chain")
     parser.add_argument("--molecules", type=int, default=30)
-    options = parser.parse_args()
-    columns: dict[str, list[float]] = {}
-    for seed, path in enumerate(sorted(options.runs.glob("*.npz"))[: options.molecules]):
-        (run,) = load_dynamics(path)
-        model = make_trajectory_model(options.weights, temperature_K=run.temperature_K)
-        found = leap_values(model, run, options.lag, options.frames, seed)
-        each = {name: float(np.nanmean(v)) for name, v in found.items() if np.isfinite(v).any()}
-        each |= geometric(found)
-        print(run.molecule.name or path.stem, json.dumps(each), flush=True)
-        for name, value in each.items():
-            columns.setdefault(name, []).append(value)
-    summary = means(columns) | {
-        f"{n}_geometric": v
-        for n, v in geometric({name: np.array(values) for name, values in columns.items()}).items()
-    }
-    print("all", json.dumps(summary | {"molecules": len(columns.get("ns_per_cpu_s", []))}))
+    parser.add_argument("--chains", type=int, default=16, help="of leaps of each molecule")
+    parser.add_argument("--seconds", type=float, default=60.0, help="CPU of twin and dynamics")
+    asked = parser.parse_args()
+    paths = sorted(asked.runs.glob("*.npz"))[: asked.molecules]
+    runs = [load_dynamics(path)[0] for path in paths]
+    for row in rows_of(asked.runs.name, runs, asked.weights, asked.chains, asked.seconds):
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -108,8 +108,7 @@ class DiffusionDynamics(MolecularDynamics):
         self.seed, self.draws = check_seed(seed), 0
         self.molecule: Molecule = from_atoms(atoms)
         self.timestep_fs = float(timestep) / units.fs
-        if isinstance(self.settings.model, LeapingTrajectoryModel):
-            self._set_leaps(atoms, self.settings.model)
+        self._set_leaps(atoms)
         self._past: deque[NDArray[np.float64]] = deque(maxlen=HISTORY)
         self._coming: deque[NDArray[np.float64]] = deque()
         if history is not None:
@@ -126,9 +125,11 @@ class DiffusionDynamics(MolecularDynamics):
             logger = _Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)
             attach(self, closed_later(self, logger), loginterval)
 
-    def _set_leaps(self, atoms: Atoms, model: LeapingTrajectoryModel) -> None:
-        """Let each step be a leap from the present frame."""
-        settle = None
+    def _set_leaps(self, atoms: Atoms) -> None:
+        """Let each step of a model that leaps be a leap from the present frame."""
+        model, settle = self.settings.model, None
+        if not isinstance(model, LeapingTrajectoryModel):
+            return
         if atoms.calc is not None:
             settle = settle_by(atoms, temperature_K=model.temperature_K, settle_fs=model.settle_fs)
         made = model.leaping(lag_fs=self.timestep_fs, settle=settle)

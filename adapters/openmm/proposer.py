@@ -149,18 +149,21 @@ class TrajectoryProposer:
         usual_eV = usual_rise_eV(self.molecule.n_atoms, self.temperature_K)
         self.max_rise_eV = usual_eV if max_rise_eV is None else float(max_rise_eV)
         self.min_distance_A = float(min_distance_A)
-        self.every = steps_between(
-            simulation.integrator, self.settings.model.dt_range_fs, interval_fs
-        )
-        self.interval_fs = self.every * step_fs(simulation.integrator)
-        self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
-        self.spacing_fs, self.leaps = self.interval_fs, False
-        if isinstance(self.settings.model, LeapingTrajectoryModel):
-            self._set_leaps(self.settings.model)
+        self._set_spacing(interval_fs, check_count("frames", frames))
         self.rejected: Counter[str] = Counter()
         # (step, time in fs, positions (n, 3) in A)
         self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)
         simulation.reporters.append(self)
+
+    def _set_spacing(self, interval_fs: float | None, frames: int) -> None:
+        """Fix the time between collected frames, and between those that are made."""
+        model, integrator = self.settings.model, self.simulation.integrator
+        self.every = steps_between(integrator, model.dt_range_fs, interval_fs)
+        self.interval_fs = self.every * step_fs(integrator)
+        self.needed = max(frames, 2, int(model.min_frames))
+        self.spacing_fs, self.leaps = self.interval_fs, False
+        if isinstance(model, LeapingTrajectoryModel):
+            self._set_leaps(model)
 
     def _set_leaps(self, model: LeapingTrajectoryModel) -> None:
         """Let leaps settle in the Simulation's System; those with a lag need no history."""

@@ -39,14 +39,16 @@ def forecast(
         Across periodic boundaries it is unwrapped if it has a box. Files are read by
         `equidrift.load_trajectory`.
     n_frames : int
-        New frames, at the spacing of the given ones times `every`.
+        New frames, at the spacing of the given ones (for a model that leaps, at its lag)
+        times `every`.
     n : int
         Samples, 1 or more.
     every : int
         Keep one frame of so many that are made; the model draws them all.
     model : str or TrajectoryModel
-        "default", "geotdm", "last-frame", "constant-velocity", the path of a trained
-        model, or an object with `complete` and `continue_` (see
+        "default", "md" (plain dynamics), "geotdm", "last-frame", "constant-velocity", the
+        path of a trained model (of leaps, with the option `lag_ps`, one given frame is
+        enough), or an object with `complete` and `continue_` (see
         `equidrift.protocols.TrajectoryModel`).
     seed : int
         Of the run. Sample k depends on it and on k alone, not on n or the batch size.

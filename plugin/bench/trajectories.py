@@ -27,6 +27,7 @@ from equidrift.bench.rows import Row, means, medians, row, table
 from equidrift.bench.trajectories_calibration import DRAWS, covered, distances, energy_score
 from equidrift.bench.trajectories_cost import rows as cost_rows
 from equidrift.bench.trajectories_gfn2 import mean_rows, molecule_rows, shipped, speed
+from equidrift.bench.trajectories_leap_rows import LEAP, leap_rows
 from equidrift.bench.trajectories_published import paper_rows
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
@@ -52,9 +53,10 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """
     say = progress or silent
     rows: list[Row] = []
-    for system in nbody.SYSTEMS:
-        say(f"N-body: {system}")
-        rows += nbody_rows(system, 2000 if full else 128)
+    for system in (*nbody.SYSTEMS, nbody.FIELD):
+        if system in nbody.SYSTEMS or shipped(f"nbody-{system}"):
+            say(f"N-body: {system}")
+            rows += nbody_rows(system, 2000 if full else 128)
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
         rows += unconditional.charged_rows(256 if full else 96, 30 if full else 15)
@@ -77,6 +79,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += molecules.rows(Path(folder), data, full, say)
         say("speed")
         rows += speed(data["aspirin"], 128 if full else 16)
+    if folder and shipped(LEAP):
+        rows += leap_rows(Path(folder), full, say)
     return table("trajectories", [*rows, *paper_rows()])
 
 
@@ -92,6 +96,7 @@ def nbody_rows(system: str, limit: int) -> list[Row]:
         ("residual", f"geotdm-residual-{system}"),
         ("geotdm", f"geotdm-{system}"),
         ("egnn", f"egnn-{system}"),
+        ("untold", f"nbody-{system}-untold"),  # trained without the field's vector
     ):
         if shipped(name):
             values = nbody_values(name, data, 1 if method == "egnn" else DRAWS)
@@ -112,11 +117,16 @@ def nbody_values(name: str, data: nbody.NBody, samples: int) -> dict[str, float]
     """The figures of a shipped model; one sample is the deterministic path."""
     given = np.arange(FRAMES) < GIVEN
     model = GeometricTrajectoryModel(name, noise=float(samples > 1))
+    config = model.card["config"]
+    told = config.get("force", config.get("network", config)).get("global_vectors", 0)
+    axes = data.vectors if told else None
     begun, made = time.process_time(), []
     for k in range(samples):
         seeds = sample_seeds(0, k * len(data), (k + 1) * len(data))
         made.append(
-            model.complete_many(data.positions, data.nodes, data.edges, given, seeds)[:, GIVEN:]
+            model.complete_many(data.positions, data.nodes, data.edges, given, seeds, vectors=axes)[
+                :, GIVEN:
+            ]
         )
     spent = time.process_time() - begun
     drawn, truth = np.stack(made), data.positions[:, GIVEN:]
@@ -124,6 +134,8 @@ def nbody_values(name: str, data: nbody.NBody, samples: int) -> dict[str, float]
     spread = [_spread(drawn[:, k], truth[k]) for k in range(len(data))]
     values = means(errors) | medians({"ADE_median": errors["ADE"]}) | calls(model)
     values |= means({name: [one[name] for one in spread] for name in spread[0]})
+    moved = truth - data.positions[:, GIVEN - 1 : GIVEN]
+    values["unexplained_percent"] = 100.0 * float(np.square(drawn - truth).mean() / moved.var())
     timing = {"ms_per_sample": 1000 * spent / (samples * len(data))}
     return values | timing | {"samples": samples, "trajectories": len(data)}
 

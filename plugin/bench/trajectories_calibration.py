@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 # with 19 samples the truth has 20 ranks: the central 10 and 18 hold 50 and 90 %, exactly
 DRAWS = 19
+LEAST_VARIANCE = 1e-9  # of a kernel, where all samples are equal
+LARGEST_NLL = 20.0  # nats, of one position
 INTERVALS = {"coverage_50": 5, "coverage_90": 1}  # ranks left out at either end
 
 
@@ -61,6 +63,29 @@ def covered(made: Array, truth: Array) -> dict[str, float]:
         name: 100.0 * float(((rank >= out) & (rank <= DRAWS - out)).mean())
         for name, out in INTERVALS.items()
     }
+
+
+def negative_log_density(made: Array, truth: Array) -> Array:
+    """Negative log densities (...) in nats of vectors (..., d) under samples (s, ..., d):
+    kernel density estimates with Gaussian kernels of the samples' own covariance, as wide
+    as Scott's rule says; no density counts as less than exp(-20), as usual for
+    pedestrians (Salzmann et al., Trajectron++, arXiv:2001.03093, section 5).
+
+    References
+    ----------
+    Scott 1992, Multivariate Density Estimation, doi:10.1002/9780470316849.
+    """
+    count, d = made.shape[0], made.shape[-1]
+    about = np.moveaxis(made - made.mean(0), 0, -2)  # (..., s, d)
+    spread = np.einsum("...si,...sj->...ij", about, about) / (count - 1)
+    kernel = count ** (-2.0 / (d + 4)) * spread + LEAST_VARIANCE * np.eye(d)
+    apart = np.moveaxis(truth - made, 0, -2)
+    square = np.einsum("...si,...ij,...sj->...s", apart, np.linalg.inv(kernel), apart)
+    least = square.min(-1)
+    sum_ = np.log(np.exp(-0.5 * (square - least[..., None])).sum(-1)) - 0.5 * least
+    scale = 0.5 * np.linalg.slogdet(2 * np.pi * kernel)[1] + np.log(count)
+    found: Array = np.minimum(scale - sum_, LARGEST_NLL)
+    return found
 
 
 def distances(x: Array) -> Array:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from equidrift.bench.trajectories_leaps import compared, timescale, transitions, wells
+from equidrift.bench import trajectories_leap_rows as rows
+from equidrift.bench.trajectories_leaps import compared, ladder, timescale, transitions, wells
+from equidrift.records import Molecule
+from tests.leaps import walk
 
 CENTRES = np.array([math.pi, math.pi / 3, -math.pi / 3])
 STAY = 0.97
@@ -57,3 +62,57 @@ def test_rates_are_left_out_when_the_dynamics_hardly_change() -> None:
     run = chain(np.eye(3), 1000, 0)
     assert "rate_ratio" not in compared(run, run, 5, 5.0)
     assert math.isnan(timescale(transitions(wells(run), 1), 1.0))
+
+
+def test_timescales_are_those_of_deeptimes_markov_models() -> None:
+    markov = pytest.importorskip("deeptime").markov
+    for seed, lag in ((0, 1), (1, 5), (2, 20)):
+        states = wells(chain(STEP, 40_000, seed))
+        counts = markov.TransitionCountEstimator(lag, "sliding").fit_fetch(states)
+        model = markov.msm.MaximumLikelihoodMSM(reversible=True).fit_fetch(counts)
+        wanted = float(model.timescales()[0])
+        assert timescale(transitions(states, lag), float(lag)) == pytest.approx(wanted, rel=0.03)
+
+
+def test_transitions_of_several_chains_are_not_joined_at_their_ends() -> None:
+    chains = np.array([[0, 0, 1], [2, 2, 2]])
+    counts = transitions(chains, 1)
+    assert counts[1, 2] == counts[2, 1] == 0 and counts[0, 1] == 1 and counts.sum() == 8
+
+
+def test_ladder_tells_chains_that_drift_away_from_those_that_stay() -> None:
+    rng = np.random.default_rng(3)
+    run = np.stack([chain(STEP, 6000, k) for k in (1, 2)], -1)
+    stays = np.stack([run[rng.integers(6000, size=100)] for _ in range(12)])
+    drifts = stays.copy()
+    drifts[:, 50:] = math.pi / 3 + 0.2 * rng.standard_normal(drifts[:, 50:].shape)
+    same, other = ladder(stays, run, rng), ladder(drifts, run, rng)
+    for key in ("torsion_JSD", "pair_JSD"):
+        for leaps in (1, 10, 100):
+            assert same[f"{key}_{leaps}"] < 1.5 * same[f"{key}_{leaps}_floor"] + 0.02
+        assert other[f"{key}_10"] == same[f"{key}_10"]
+        assert other[f"{key}_100"] > 3 * other[f"{key}_100_floor"]
+    assert "torsion_JSD_100" not in ladder(stays[:, :20], run, rng)
+
+
+def test_rows_are_made_of_the_dynamics_that_are_there(
+    tmp_path: Path, leap_training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from equidrift.models.trajectories.dynamics import save_dynamics
+
+    assert rows.leap_rows(tmp_path, False, lambda _: None) == []
+    folder = tmp_path / rows.FOLDERS["leap-heldout"]
+    folder.mkdir(parents=True)
+    save_dynamics(folder / "0.npz", [walk(Molecule.from_smiles("CCCCO"), 400, 5)])
+    monkeypatch.setattr(rows, "LAG_PS", 5.0)
+    monkeypatch.setattr(rows, "LEAPS", 10)
+    runs = rows.load_dynamics(folder / "0.npz")
+    weights = str(leap_training["weights"])
+    made = {one["row"]: one["values"] for one in rows.rows_of("leaps", runs, weights, 2, 0.2)}
+    assert set(made) == {"leaps/equidrift", "leaps/exact", "leaps/md"}
+    leapt, exact, plain = (made[f"leaps/{name}"] for name in ("equidrift", "exact", "md"))
+    assert leapt["torsion_JSD_10"] > 0 and "torsion_JSD_100" not in leapt
+    ratio = leapt["ns_per_cpu_s"] / plain["ns_per_cpu_s"]
+    assert leapt["ns_per_cpu_s_over_md"] == pytest.approx(ratio) and plain["JSD_halves"] > 0
+    assert 0 <= exact["acceptance"] <= 100 and exact["ess_per_s"] > 0
+    assert all(values["n"] == 1 for values in made.values())

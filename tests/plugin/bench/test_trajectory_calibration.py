@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import gaussian_kde
 
-from equidrift.bench.trajectories_calibration import DRAWS, calibration, covered, energy_score
+from equidrift.bench import pedestrians
+from equidrift.bench.trajectories_calibration import (
+    DRAWS,
+    LARGEST_NLL,
+    calibration,
+    covered,
+    energy_score,
+    negative_log_density,
+)
+from equidrift.models.shared.run import Request
+from equidrift.models.trajectories.arrays.inputs import Arrays
+from equidrift.models.trajectories.arrays.pedestrians import FRAMES, PAST, features
+from equidrift.models.trajectories.train import fit_arrays
 from equidrift.records import Molecule
 
 Array = NDArray[np.float64]
@@ -86,3 +100,44 @@ def test_calibration_of_a_molecule_sees_no_rotation_and_no_cut_at_180_degrees() 
     assert found["coverage_90_torsions"] == pytest.approx(90, abs=4)
     still = calibration(molecule, np.repeat(made[:1], DRAWS, 0), truth)
     assert still["CRPS"] > found["CRPS"] and still["coverage_90_distances"] < 1
+
+
+def test_log_density_is_scipys_kernel_estimate() -> None:
+    rng = np.random.default_rng(5)
+    made = rng.standard_normal((60, 3, 2)) @ np.array([[1.0, 0.4], [0.0, 0.3]])
+    truth = 0.5 * rng.standard_normal((3, 2))
+    wanted = [-gaussian_kde(made[:, k].T).logpdf(truth[k])[0] for k in range(3)]
+    np.testing.assert_allclose(negative_log_density(made, truth), wanted, rtol=1e-5)
+
+
+def test_log_density_of_exact_samples_is_the_entropy_and_far_ones_are_bounded() -> None:
+    rng = np.random.default_rng(6)
+    made, truth = rng.standard_normal((200, 400, 2)), rng.standard_normal((400, 2))
+    found = negative_log_density(made, truth).mean()
+    assert found == pytest.approx(1 + math.log(2 * math.pi), abs=0.2)
+    assert (negative_log_density(made, truth + 1e4) == LARGEST_NLL).all()
+
+
+def test_density_of_pedestrians_has_a_likelihood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    people = features(6)[0].shape[1]
+    speed = 0.3 * rng.standard_normal((6, 1, people, 2))
+    x = speed * np.arange(FRAMES)[:, None, None] + 3.0 * rng.standard_normal((6, 1, people, 2))
+    x = x + 0.3 * np.cumsum(rng.standard_normal(x.shape), 1)
+    config = {
+        "kind": "geotdm",
+        "options": {"form": "residual"},
+        "network": {"width": 8, "layers": 1, "heads": 1},
+        "frames": FRAMES,
+        "context": PAST,
+        "pairs_per_batch": 3000,
+        "schedule": {"steps": 2},
+    }
+    weights = fit_arrays(Arrays(x, *features(6)), Request(config, tmp_path))
+    monkeypatch.setattr(pedestrians, "DRAWS", 21)
+    real = np.ones((6, people), bool)
+    values = pedestrians.density_values(str(weights), x, real)
+    assert values["ADE"] > 0.05 and values["FDE"] > 0
+    assert -LARGEST_NLL < values["NLL"] <= LARGEST_NLL

@@ -17,7 +17,7 @@ from equidrift.models.shared.split import split
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.egnn import step_loss
 from equidrift.models.trajectories.arrays.inputs import Arrays, checked, checked_vectors
-from equidrift.models.trajectories.config import Plan, TrajectoryTraining, moves_along
+from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import PathBatches, RollBatches
 from equidrift.models.trajectories.diffusion.train import window_plan
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
@@ -88,7 +88,7 @@ def egnn_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Pla
     """Steps of a whole frame."""
     how = {"pairs": c.pairs_per_batch, "seed": c.seed, "horizon": c.horizon}
     trunk = {"backbone": c.backbone} if c.backbone is not None else {}
-    config = {"kind": "egnn", "comoving": moves_along(c)} | sizes_of(data) | trunk | c.network
+    config = {"kind": "egnn"} | sizes_of(data) | trunk | c.network
     training = {"spacing": data.spacing, "trajectories": len(data)}
     held_out = RollBatches(unseen, single=0, **how) if unseen is not None else None
     batches = RollBatches(data, single=c.interpolate_steps, **how)

@@ -438,7 +438,29 @@ def backbones(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 
+RIVALS = (
+    ("AMR-R", 3),
+    ("AMR-P", 3),
+    ("COV-R@0.1", 0),
+    ("COV-R@0.25", 0),
+    ("COV-R@0.5", 0),
+    ("COV-R@0.75", 0),
+    ("stereo", 1),
+    ("failed", 0),
+    ("energy_released_kcal_mol", 2),
+    ("cpu_ms_per_conformer", 1),
+)
+
+
+def rivals(result: Mapping[str, Any]) -> str:
+    """Molecules of QM9, then of drug size: a line per generator."""
+    systems = list(dict.fromkeys(str(row["row"]).partition("/")[0] for row in result["rows"]))
+    parts = [with_errors(chosen(result, f"^{system}/"), RIVALS) for system in systems]
+    return "\n\n".join([*parts, measured_on(result)])
+
+
 TABLES = {
+    "rivals": rivals,
     "conformers": conformers,
     "distance-maps": distance_maps,
     "elements": elements,

@@ -218,7 +218,7 @@ def puckers(mol, x):
     """The signs of the torsions inside the saturated rings: which pucker each has."""
     signs = []
     for ring in mol.GetRingInfo().AtomRings():
-        if len(ring) > 8 or all(mol.GetAtomWithIdx(k).GetIsAromatic() for k in ring):
+        if not 4 <= len(ring) <= 8 or all(mol.GetAtomWithIdx(k).GetIsAromatic() for k in ring):
             continue
         cycle = np.array([ring[k:] + ring[:k] for k in range(len(ring))])[:, :4]
         a, b, c, d = (x[cycle[:, k]] for k in range(4))

@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 
 import equidrift
 from equidrift.adapters.ase.xtb import gfn2_relax
+from equidrift.adapters.rdkit.rmsd import distinct
 from equidrift.records import Ensemble
 from equidrift.units import KCAL_MOL_PER_EV
 
 IBUPROFEN = "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O"
 RING = [4, 5, 6, 7, 8, 9]
+SHOWN = 6  # conformers drawn one by one
+APART_A = 0.3  # heavy-atom RMSD of any two of them, at least
 ELEMENT_COLOURS = {1: "#f2f2f2", 6: "#4a4f57", 8: "#d7352b"}
 ELEMENT_SIZES = {1: 0.19, 6: 0.30, 8: 0.30}
 Array = NDArray[np.float64]
@@ -164,7 +167,9 @@ def main() -> None:
     figure = plt.figure(figsize=(9.6, 4.0), dpi=130, facecolor="white")
     left = figure.add_axes((0.0, 0.13, 0.6, 0.84))
     overlay(left, ensemble, positions_A, energies, norm, cmap)
-    shown = order[np.linspace(0, len(order) - 1, 6).astype(int)]
+    apart = distinct(ensemble.molecule, ensemble.positions_A, APART_A, order)
+    order = order[apart[order]]
+    shown = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int)]
     for k, index in enumerate(shown):
         axes = figure.add_axes((0.61 + 0.195 * (k % 2), 0.68 - 0.325 * (k // 2), 0.19, 0.27))
         balls(axes, ensemble, positions_A[index])

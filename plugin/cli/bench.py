@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,24 @@ def command(
             "the shipped models.",
         ),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "--references",
+            metavar="FILE",
+            help="With rivals: reference conformers of your own, such as crystals or computed "
+            "ones, in any format that is read. Default: those of the package.",
+        ),
+    ] = None,
+    molecules: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="With rivals --references: the molecules themselves, such as SMILES, if the "
+            "references lack hydrogens or bond orders. Default: as the references are.",
+        ),
+    ] = None,
     plot: Plot = None,
     overwrite: Overwrite = False,
     as_json: SummaryAsJson = False,
@@ -46,6 +65,10 @@ def command(
         raise UnknownNameError("benchmark", name, BENCHMARKS)
     if drugs is not None and name != "molecules":
         raise InputError(f"--drugs is an option of the benchmark molecules, not of {name}")
+    if (references or molecules) and name != "rivals":
+        raise InputError(f"--references and --input are options of rivals, not of {name}")
+    if molecules is not None and references is None:
+        raise InputError("--input names the molecules of --references; give these, too")
     if plot is not None:
         claim([plot], overwrite=overwrite)
 
@@ -53,7 +76,8 @@ def command(
         if not as_json and sys.stderr.isatty():
             typer.echo(str(message), err=True)
 
-    more = {} if drugs is None else {"drugs": drugs}
+    given = {"drugs": drugs, "references": references, "molecules": molecules}
+    more = {name: str(value) for name, value in given.items() if value is not None}
     result = resolve(BENCHMARKS[name])(full=full, progress=progress, **more)
     if plot is not None:
         save_png(bench_figure(result), plot)

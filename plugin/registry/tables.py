@@ -166,6 +166,7 @@ BENCHMARKS = {
     "fields": "equidrift.bench.fields:run",
     "backbones": "equidrift.bench.backbones:run",
     "molecules": "equidrift.bench.molecules:run",
+    "rivals": "equidrift.bench.rivals:run",
     "scale": "equidrift.bench.scale:run",
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -119,6 +122,16 @@ def torsion_map(
 def _bins(angles_rad: Floats, count: int) -> NDArray[np.int64]:
     share = np.mod(angles_rad + np.pi, 2 * np.pi) / (2 * np.pi)
     return np.minimum((share * count).astype(np.int64), count - 1)
+
+
+def atoms_told(names: Sequence[str], molecule: Molecule | None = None) -> str:
+    """What the numbers in the names of torsions are, for a caption: nothing if the
+    atoms have names of their own.
+    """
+    unnamed = molecule is not None and molecule.atom_names is None
+    if names and (unnamed or any(re.fullmatch(r"\d+(-\d+){3}", name) for name in names)):
+        return "; the numbers are those of its atoms, counted from 0"
+    return ""
 
 
 def map_pair(names: list[str]) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.files.fields import properties_of
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble
 from equidrift.registry import host_function
 from equidrift.report import analysis, known, plots, targets
 from equidrift.report.cards import MAX_FRAMES, card
@@ -44,7 +44,8 @@ class Library:
     weights: set[str] = field(default_factory=set)
     seeds: set[int] = field(default_factory=set)
     versions: dict[str, str] = field(default_factory=dict)
-    kinds: dict[tuple[str, tuple[str, ...], int], list[Molecule]] = field(default_factory=dict)
+    # (model, elements, charge) -> how many molecules: no molecule is kept
+    kinds: Counter[tuple[str, tuple[str, ...], int]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     invalid: int = 0
 
@@ -70,8 +71,7 @@ class Library:
             self.versions |= {str(name): str(value) for name, value in versions.items()}
         self.rejected.update(_counts(origin.get("rejected")))
         self.invalid += int(np.count_nonzero(~np.asarray(ensemble.valid)))
-        kind = (model, tuple(sorted(set(molecule.symbols))), molecule.charge)
-        self.kinds.setdefault(kind, []).append(molecule)
+        self.kinds[model, *known.kind_of(molecule)] += 1
         key = str(host_function("rdkit", "canonical_key")(molecule))
         self.keys[key] += 1
         spread = relative_energies(ensemble)
@@ -168,10 +168,11 @@ def _labels(
     ensemble: Ensemble, numbers: NDArray[np.int64], relative: NDArray[np.float64] | None
 ) -> list[str]:
     seeds, valid = np.asarray(ensemble.seeds), np.asarray(ensemble.valid)
+    drawn = "model" in ensemble.provenance  # conformers of other programs have no seed
     return [
         f"conformer {numbers[k] + 1}"
         + ("" if relative is None else f", {relative[k]:.2f} kcal/mol")
-        + f", seed {seeds[k]}"
+        + (f", seed {seeds[k]}" if drawn else "")
         + ("" if valid[k] else ", fails the checks")
         for k in range(len(ensemble))
     ]
@@ -203,9 +204,15 @@ def ensemble_figures(ensemble: Ensemble) -> list[Figure]:
     angles, names = analysis.torsions_of(ensemble.molecule, ensemble.positions_A)
     if names and len(ensemble) > 1:
         left = f"; the first {MAX_ROSES} of {len(names)}" if len(names) > MAX_ROSES else ""
+        told = analysis.atoms_told(names, ensemble.molecule)
+        caption = f"Torsions about rotatable bonds{left}{told}"
         drawn = plots.roses(angles[:, :MAX_ROSES], names[:MAX_ROSES])
         figures.append(
-            Figure(plots.svg_of(drawn), f"Torsions about rotatable bonds{left}", wide=True)
+            Figure(
+                plots.svg_of(drawn),
+                caption,
+                wide=True,
+            )
         )
     return figures
 
@@ -261,8 +268,12 @@ def _warnings(library: Library) -> list[str]:
     weights = str(library.told.get("weights_sha256") or " + ".join(sorted(library.weights)))
     lines = []
     for model in library.models:
-        held = [m for (name, *_), found in library.kinds.items() if name == model for m in found]
-        lines += known.outside(held, known.cards_of(model, weights))
+        kinds = {
+            (symbols, charge): n
+            for (name, symbols, charge), n in library.kinds.items()
+            if name == model
+        }
+        lines += known.outside(kinds, known.cards_of(model, weights))
     if library.invalid:
         failing = counted(library.invalid, "conformer", "fails", "fail")
         lines.append(f"{failing} the checks of geometry.")
@@ -270,7 +281,8 @@ def _warnings(library: Library) -> list[str]:
 
 
 def _notes(library: Library) -> list[str]:
-    if 1 < library.details < library.molecules:
+    several = library.conformers > library.molecules  # of one conformer there is no figure
+    if several and 1 < library.details < library.molecules:
         first = counted(library.details, "molecule", "has", "have")
         return [
             f"The first {first} figures of energies, RMSD and torsions (--details N changes that)."
@@ -294,11 +306,11 @@ def _overview(library: Library, *, made_new: bool) -> list[Figure]:
         training = known.training_of(model, weights, name) if made_new else None
         ax = figure.add_subplot()
         plots.histogram(values[np.isfinite(values)], name, training, ax)
+        caption = f"{name} of {counted(len(values), 'molecule')}"
         if name.partition("/")[0] in aims:
+            caption += "; dashed: the target"
             ax.axvline(aims[name.partition("/")[0]], color="#b3261e", linestyle="--")
-        figures.append(
-            Figure(plots.svg_of(figure), f"{name} of {counted(len(values), 'molecule')}")
-        )
+        figures.append(Figure(plots.svg_of(figure), caption))
     return figures + targets.pareto_figures(library.scores, aims)
 
 

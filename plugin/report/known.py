@@ -29,6 +29,11 @@ def _cards() -> dict[str, Mapping[str, Any]]:
     return {str(card["name"]): card for card in list_cards()}
 
 
+def kind_of(molecule: Molecule) -> tuple[tuple[str, ...], int]:
+    """The elements of a molecule, sorted, and its charge."""
+    return tuple(sorted(set(molecule.symbols))), molecule.charge
+
+
 def cards_of(model: str, weights: str = "") -> list[Mapping[str, Any]]:
     """The cards of the networks that made a result: by their hashes (joined by " + ") if
     these are known, else by the model's name in this installation.
@@ -40,17 +45,20 @@ def cards_of(model: str, weights: str = "") -> list[Mapping[str, Any]]:
     return [_cards()[name] for name in _NETWORKS.get(model, (model,)) if name in _cards()]
 
 
-def outside(molecules: Iterable[Molecule], cards: Iterable[Mapping[str, Any]]) -> list[str]:
+Kinds = Mapping[tuple[tuple[str, ...], int], int]  # (elements, charge) -> molecules
+
+
+def outside(kinds: Kinds, cards: Iterable[Mapping[str, Any]]) -> list[str]:
     """A line for each card whose training set lacks an element of the molecules, and one
     if molecules carry a charge and no card says that its set holds such.
     """
     held = list(cards)
     elements: dict[str, int] = {}
     charged = 0
-    for molecule in molecules:
-        for symbol in set(molecule.symbols):
-            elements[symbol] = elements.get(symbol, 0) + 1
-        charged += molecule.charge != 0
+    for (symbols, charge), count in kinds.items():
+        for symbol in symbols:
+            elements[symbol] = elements.get(symbol, 0) + count
+        charged += count if charge else 0
     lines = []
     for card in held:
         stored = card["elements"] if isinstance(card["elements"], list) else []

@@ -115,7 +115,9 @@ def section_of(source: Source, top: str | None) -> Section:
         else {"torsions": [], "states": [], "warnings": []}
     )
     proposer = str(chains.meta[0]["extra"].get("proposer", {}).get("proposer", "none"))
-    outside = known.outside([trajectory.molecule], known.cards_of(_network(proposer)))
+    outside = known.outside(
+        {known.kind_of(trajectory.molecule): 1}, known.cards_of(_network(proposer))
+    )
     short = [] if enough else ["There are fewer than two cycles: too few for any statistics."]
     return Section(
         title=source.title,
@@ -213,7 +215,8 @@ _TRACES = "Torsions after each cycle, one chain after the other"
 
 
 def _left(names: Sequence[str]) -> str:
-    return f"; the first {MAX_TRACES} of {len(names)}" if len(names) > MAX_TRACES else ""
+    first = f"; the first {MAX_TRACES} of {len(names)}" if len(names) > MAX_TRACES else ""
+    return first + analysis.atoms_told(names)
 
 
 def _parts(values: Floats, lengths: Sequence[int]) -> list[Floats]:

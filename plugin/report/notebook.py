@@ -114,7 +114,8 @@ def _seen(record: Ensemble | Trajectory) -> str:
     """The 3D view as HTML; nothing if there is no py3Dmol or nothing to see."""
     if not len(record) or find_spec("py3Dmol") is None:
         return ""
-    return str(_by_py3dmol(record)._repr_html_())
+    # its `_repr_html_` shows the view by itself, and returns nothing
+    return str(_by_py3dmol(record).write_html())
 
 
 def view(record: Ensemble | Trajectory) -> Any:
@@ -145,7 +146,9 @@ def _by_py3dmol(record: Ensemble | Trajectory) -> Any:
     picked = evenly(len(record), MAX_VIEWED)
     x = record.positions_A[picked]
     laid = analysis.aligned(record.molecule, x, x[0])
-    records = [host_function("rdkit", "mol_block")(record.molecule, one) for one in laid]
+    # py3Dmol puts the text into a script as it is: a name could end that
+    nameless = record.molecule.replace(name="", properties={})
+    records = [host_function("rdkit", "mol_block")(nameless, one) for one in laid]
     text = "".join(f"{block}$$$$\n" for block in records)
     shown = py3Dmol.view(width=WIDTH, height=HEIGHT)
     if isinstance(record, Trajectory):

@@ -125,6 +125,9 @@ def histogram(values: Floats, label: str, training: Mapping[str, float] | None, 
         ax.legend(fontsize=7)
     ax.set_xlabel(label, parse_math=False)
     ax.set_ylabel("molecules")
+    from matplotlib.ticker import MaxNLocator
+
+    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def lines(
@@ -197,6 +200,7 @@ def profiles(
         ax.fill_between(centres_deg, free[k] - errors[k], free[k] + errors[k], alpha=0.3)
         ax.set_title(name, fontsize=8, parse_math=False)
         ax.set_xticks([-180, 0, 180])
-        ax.set_xlabel("°", fontsize=8)
+        ax.set_xlabel("torsion, °", fontsize=8)
         ax.set_ylabel("F, kJ/mol", fontsize=8)
+        ax.tick_params(labelsize=7)
     return figure

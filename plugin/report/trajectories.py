@@ -53,7 +53,9 @@ def section_of(title: str, trajectory: Trajectory, told: Mapping[str, Any]) -> S
         title=title,
         kind="trajectory",
         facts=_facts(trajectory, told, model, weights),
-        warnings=known.outside([trajectory.molecule], known.cards_of(model, weights)),
+        warnings=known.outside(
+            {known.kind_of(trajectory.molecule): 1}, known.cards_of(model, weights)
+        ),
         figures=figures,
         tables=[table],
         chunks=tuple(packed([player(trajectory)])),
@@ -127,8 +129,16 @@ def torsion_figures(trajectory: Trajectory) -> list[Figure]:
     if not names:
         return []
     left = f"; the first {MAX_ROSES} of {len(names)}" if len(names) > MAX_ROSES else ""
+    told = analysis.atoms_told(names, trajectory.molecule)
+    caption = f"Torsions about rotatable bonds{left}{told}"
     drawn = plots.roses(angles[:, :MAX_ROSES], names[:MAX_ROSES])
-    figures = [Figure(plots.svg_of(drawn), f"Torsions about rotatable bonds{left}", wide=True)]
+    figures = [
+        Figure(
+            plots.svg_of(drawn),
+            caption,
+            wide=True,
+        )
+    ]
     pair = analysis.map_pair(names)
     if pair is not None:
         figures.append(_torsion_path(angles, pair, names, trajectory.time_fs * PS_PER_FS))

@@ -54,7 +54,7 @@ def test_one_page_of_the_docs_shows_each_benchmark(name: str) -> None:
     pages = [path for path in TOOL.DOCS.rglob("*.md") if marker in path.read_text()]
     assert len(pages) == 1
     made = TOOL.inserted(pages[0].read_text())
-    assert marker not in made and "commit" in made and made.count("\n|") > 10
+    assert marker not in made and "commit" in made and made.count("\n|") > 5
 
 
 def test_the_readme_carries_the_committed_numbers_of_qm9() -> None:

@@ -43,6 +43,12 @@ def test_search_finds_both_gauche_and_the_anti_butane_when_time_is_enough(
     assert gaps[1] == pytest.approx(gaps[2]) and 0.2 < gaps[1] < 1.5
 
 
+def test_triangle_has_no_pucker_and_cyclobutane_has_one(making: ModuleType) -> None:
+    triangle, square = (Chem.AddHs(Chem.MolFromSmiles(one)) for one in ("C1CC1C", "C1CCC1"))
+    assert making.puckers(triangle, _geometry(triangle)) == ()
+    assert len(making.puckers(square, _geometry(square))) == 4
+
+
 def test_minimum_counts_once_when_its_symmetric_atoms_are_swapped(making: ModuleType) -> None:
     mol = Chem.AddHs(Chem.MolFromSmiles("FCC(C)C"))
     x = _geometry(mol)

@@ -164,13 +164,13 @@
         first = first || one;
       }
       if (cards.length) open(cards[0], first);
+      box.value = page + 1;
       where.textContent = `page ${page + 1} of ${chunks.length}, ${total} molecules`;
       root.dataset.ready = String(page);
     }
-    const where = make("span");
+    const where = make("span"), box = make("input");
     if (chunks.length > 1) {
       const go = (by) => turn(Math.min(chunks.length - 1, Math.max(0, page + by)));
-      const box = make("input");
       box.type = "number"; box.min = 1; box.max = chunks.length; box.setAttribute("aria-label", "page");
       box.addEventListener("change", () => turn(Math.min(chunks.length, Math.max(1, Number(box.value) || 1)) - 1));
       pager.append(button("previous", () => go(-1)), button("next", () => go(1)), box);

@@ -8,6 +8,7 @@ import sys
 import ase.io
 import numpy as np
 import pytest
+from ase.cli.main import main
 from ase.io.formats import ioformats
 
 from equidrift.adapters.ase.atoms import ensemble_of
@@ -24,6 +25,15 @@ def test_ase_reads_npz(ensemble, tmp_path):
     assert_same(ensemble_of(images), ensemble)
     assert ase.io.read(tmp_path / "a.npz").info["sample"] == 1
     assert ase.io.read(f"{tmp_path}/a.npz@0").info["sample"] == 0
+
+
+def test_ase_gui_reads_npz_when_it_is_run_in_a_terminal(ensemble, tmp_path, capsys):
+    save_npz(ensemble, tmp_path / "a.npz")
+    main(args=["gui", "--terminal", "--graph", "i,d(0,1)", f"{tmp_path}/a.npz@:"])
+    shown = np.loadtxt(capsys.readouterr().out.splitlines())
+    x = ensemble.positions_A
+    apart = np.linalg.norm(x[:, 0] - x[:, 1], axis=1)
+    np.testing.assert_allclose(shown, np.c_[np.arange(len(x)), apart], atol=1e-6)
 
 
 def test_ase_writes_npz(chiral, tmp_path):

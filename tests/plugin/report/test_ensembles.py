@@ -123,10 +123,11 @@ def test_report_replaces_nothing_that_is_not_its_own(
 def test_library_is_split_into_pages_that_are_unpacked_one_at_a_time(tmp_path: Path) -> None:
     n = 2 * CARDS_A_PAGE + 3
     save_library(tmp_path / "a.sdf", n)
-    write_report([tmp_path / "a.sdf"], tmp_path / "r.html", options=Options(details=0))
+    write_report([tmp_path / "a.sdf"], tmp_path / "r.html", options=Options(details=2))
     pages = cards_of(tmp_path / "r.html")
     assert [len(page) for page in pages] == [CARDS_A_PAGE, CARDS_A_PAGE, 3]
     assert [card["t"] for page in pages for card in page] == [f"m{k}" for k in range(n)]
+    assert "have figures" not in (tmp_path / "r.html").read_text(), "of one conformer is none"
     repeated = tables_of(tmp_path / "r.html")["Molecules that come more than once"]
     assert repeated.splitlines()[1:] == [f"C,{n}"]
 

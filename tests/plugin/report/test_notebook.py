@@ -32,7 +32,7 @@ class FakeView:
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: self.calls.append((name, arguments))
 
-    def _repr_html_(self) -> str:
+    def write_html(self) -> str:
         return "<div>viewer</div>"
 
 
@@ -70,6 +70,15 @@ def test_records_show_a_3d_view_with_py3dmol(propanol: equidrift.Ensemble) -> No
     assert conformers.calls[0][0] == "addModels"
     assert conformers.calls[0][1][0].count("$$$$") == 4
     assert [name for name, _ in frames.calls][:2] == ["addModelsAsFrames", "animate"]
+
+
+def test_view_is_py3dmols_own_where_it_is_installed(propanol: equidrift.Ensemble) -> None:
+    py3dmol = pytest.importorskip("py3Dmol")
+    for record in (propanol, trajectory_of(propanol)):
+        assert isinstance(record.view(), py3dmol.view)
+        html = record._repr_html_()
+        assert "3dmolviewer" in html and "addModels" in html
+        assert EVIL not in html, "a name is no script"
 
 
 @pytest.mark.usefixtures("without_viewer")

@@ -123,6 +123,13 @@ def test_clusters_are_within_the_threshold_of_their_first_one() -> None:
     assert analysis.clusters(rmsd, 0.5) == [[0, 1], [2, 3]]
 
 
+def test_captions_tell_what_the_numbers_in_names_of_torsions_are() -> None:
+    assert "atoms, counted from 0" in analysis.atoms_told(["ALA 2 phi", "0-1-2-11"])
+    butane = equidrift.Molecule.from_smiles("CCCC")
+    assert "counted from 0" in analysis.atoms_told(["C0-C1-C2-C3"], butane)
+    assert analysis.atoms_told(["ALA 2 phi"]) == ""
+
+
 def test_drift_of_a_line_is_its_slope() -> None:
     slope, error = slope_with_error(np.arange(10.0), 3 * np.arange(10.0) + 1)
     assert slope == pytest.approx(3) and error == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,215 @@
+"""`equidrift bench rivals`: our default beside the conformer generators of others.
+
+2K conformers for K reference conformers of each molecule, at each generator's own
+defaults, one thread: the share of references with a conformer within a heavy-atom RMSD
+over all symmetries (COV-R), the distance to the nearest (AMR-R), CPU time per conformer.
+What a generator does not answer, or answers with another stereoisomer, counts as missed.
+
+The references are GFN2-xTB ensembles of `tools/make_gfn2_references.py`: 56 QM9 molecules
+of the test part, which is in the package and chose nothing, and drug-size ones of ZINC if
+the data are there; or a file of the user's (`--references`).
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import equidrift
+from equidrift.adapters.rdkit.rivals import onto, rivals
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
+from equidrift.bench.conformers import STEREO_REASONS, drug_file, energy_released
+from equidrift.bench.coverage import coverage
+from equidrift.bench.machine import Progress, System, data_folder, silent
+from equidrift.bench.machine import references as stored_references
+from equidrift.bench.rows import Row, row, share_errors, table
+from equidrift.checks.geometry import GeometryCheck
+from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
+from equidrift.files.ensembles import load_all
+from equidrift.records import Molecule
+from equidrift.registry import host_function
+
+THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
+QM9 = "rivals_qm9.npz"
+QUICK_QM9, QUICK_DRUGS, FULL_RELAXED = 16, 2, 24
+# our rows: options of `equidrift.sample`
+OURS: dict[str, dict[str, Any]] = {"equidrift": {}, "equidrift-effort-4": {"effort": 4}}
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Molecules with their references, and whether energies are measured on them."""
+
+    name: str
+    systems: list[System]
+    relaxed: int = 0
+
+
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    molecules: str | None = None,
+    references: str | None = None,
+    methods: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The table as one object.
+
+    Parameters
+    ----------
+    full : bool, optional
+        All molecules, and what GFN2-xTB releases of one conformer of each of 24 of QM9;
+        else 16 of QM9 and 2 of drug size, in under two minutes.
+    progress : callable, optional
+        Called with a line of text before every row.
+    molecules : str, optional
+        A file of the molecules to embed (SMILES or any other that is read), if the
+        references' own graphs are not to be trusted, as those of crystals.
+    references : str, optional
+        A file of reference conformers of the user's, in any format that is read.
+    methods : sequence of str, optional
+        The rows to measure, all that are installed if it is None.
+
+    Raises
+    ------
+    InputError
+        If there is no reference, or `molecules` holds none of their molecules;
+        UnknownNameError for a method that there is not.
+    """
+    say = progress or silent
+    found = rivals()
+    names = list(methods or (*found, *OURS))
+    for name in names:
+        if name not in (*found, *OURS):
+            raise UnknownNameError("method", name, (*found, *OURS))
+    for name in list(names):
+        if name in found and not found[name].is_installed():
+            say(f"left out: {name}, which needs {' and '.join(found[name].needs)}")
+            names.remove(name)
+    parts = _parts(full) if references is None else [_own(references, molecules)]
+    rows: list[Row] = []
+    for part in parts:
+        for name in names:
+            say(f"{part.name}/{name}: {len(part.systems)} molecules")
+            rows.append(row(f"{part.name}/{name}", _measured(name, part), len(part.systems)))
+    return table("rivals", rows)
+
+
+def _measured(name: str, part: Part) -> dict[str, Any]:
+    """The values of one row; its generator has a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
+        samples, values = own_process.submit(sampled, name, part.systems).result()
+    matrices = [
+        rmsd_matrix(molecule, np.nan_to_num(known), made)
+        for (molecule, known), made in zip(part.systems, samples, strict=True)
+    ]
+    values |= coverage(matrices, THRESHOLDS_A)
+    if part.relaxed:
+        try:
+            values |= energy_released(part.systems, samples, part.relaxed)[0]
+        except MissingDependencyError:  # tblite is optional; the column is then empty
+            return values
+    return values
+
+
+def sampled(name: str, systems: Sequence[System]) -> tuple[list[Array], dict[str, Any]]:
+    """2K conformers of right stereo of each molecule at most, what was made of what was
+    asked for, and CPU time.
+    """
+    generate = _ours(name) if name in OURS else rivals()[name].generate
+    generate(Molecule.from_smiles("CCCO"), 2, 0)  # loads weights and tables
+    samples, made, asked, wrong, failed = [], 0, 0, 0, 0
+    begun = _cpu_s()
+    drawn = [_drawn(generate, molecule, 2 * len(known)) for molecule, known in systems]
+    seconds = _cpu_s() - begun
+    for (molecule, known), x in zip(systems, drawn, strict=True):
+        bad = np.isin(GeometryCheck(molecule)(x), STEREO_REASONS) if len(x) else np.zeros(0, bool)
+        samples.append(x[~bad])
+        made, asked, wrong = made + len(x), asked + 2 * len(known), wrong + int(bad.sum())
+        failed += not len(x)
+    stereo = {"stereo": 100.0 * (1 - wrong / max(1, made))}
+    values = {
+        **stereo,
+        **share_errors(stereo, made),
+        "failed": failed,
+        "conformers": made,
+        "conformers_asked": asked,
+        "cpu_ms_per_conformer": 1000 * seconds / max(1, made),
+    }
+    return samples, values
+
+
+def _drawn(generate: Callable[[Molecule, int, int], Array], molecule: Molecule, n: int) -> Array:
+    """What a generator makes; nothing if it raises, whatever that is."""
+    try:
+        x = generate(molecule, n, 0)
+    except Exception:  # another's package may raise anything, and that is a miss of the table
+        return np.zeros((0, molecule.n_atoms, 3))
+    return x[np.isfinite(x).all(axis=(1, 2))]
+
+
+def _ours(name: str) -> Callable[[Molecule, int, int], Array]:
+    def generate(molecule: Molecule, n: int, seed: int) -> Array:
+        made = equidrift.sample(molecule, n, seed=seed, num_threads=1, **OURS[name])
+        return np.asarray(made.positions_A)
+
+    return generate
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process, its threads and the children that ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _parts(full: bool) -> list[Part]:
+    relaxed = FULL_RELAXED if full else 0
+    with as_file(files("equidrift.bench") / QM9) as path:
+        parts = [Part("qm9-test", stored_references(path, None if full else QUICK_QM9), relaxed)]
+    try:
+        drugs = drug_file(data_folder())
+    except InputError:  # without data: what the package holds
+        return parts
+    if drugs is not None:
+        others = unchosen(stored_references(drugs, None))
+        chosen = others if full else others[:QUICK_DRUGS]
+        parts.append(Part("zinc-val", chosen))
+    return parts
+
+
+def unchosen(systems: Sequence[System]) -> list[System]:
+    """Of ZINC's validation part those molecules that no setting of the default was chosen
+    on: all but every third from the second on and every fifth.
+    """
+    return [one for k, one in enumerate(systems) if k % 3 != 1 and k % 5]
+
+
+def _own(path: str, given: str | None) -> Part:
+    """A user's references, one molecule after the other, on the graphs of `given`."""
+    known = [(one.molecule, np.asarray(one.positions_A)) for one in load_all(path)]
+    if not known:
+        raise InputError(f"{path!r} holds no conformer; name a file of reference conformers")
+    if given is None:
+        return Part("own", known)
+    records = host_function("rdkit", "read_molecules")(given)
+    systems = []
+    for molecule in (record.molecule for record in records if record.molecule is not None):
+        fits = [onto(molecule, other, x) for other, x in known]
+        blocks = [block for block in fits if block is not None]
+        if blocks:
+            systems.append((molecule, np.concatenate(blocks)))
+    if not systems:
+        raise InputError(
+            f"no molecule of {given!r} has its heavy atoms and stereo in {path!r}; give the same "
+            "molecules in both, or leave --input out"
+        )
+    return Part("own", systems)

@@ -58,20 +58,22 @@ def test_one_page_of_the_docs_shows_each_benchmark(name: str) -> None:
 
 
 def test_the_readme_carries_the_committed_numbers_of_qm9() -> None:
-    result = json.loads((TOOL.DOCS / "bench_conformers.json").read_text())
+    result = json.loads((TOOL.DOCS / "bench_rivals.json").read_text())
     rows = {row["row"]: row["values"] for row in result["rows"]}
     labels = {
-        "ETKDG (RDKit)": "qm9-val/etkdg",
-        "ETKDG + MMFF94 (RDKit)": "qm9-val/etkdg-mmff",
-        "equidrift": "qm9-val/equidrift",
+        "ETKDG (RDKit)": "qm9-test/etkdgv3",
+        "ETKDG + MMFF94 (RDKit)": "qm9-test/etkdgv3-mmff94",
+        "ETKDGv4 + MMFF94s (RDKit)": "qm9-test/etkdgv4-mmff94s",
+        "equidrift": "qm9-test/equidrift",
     }
+    metrics = (("AMR-R", 3), ("COV-R@0.1", 0), ("energy_released_kcal_mol", 2))
     for label, name in labels.items():
         v = rows[name]
-        cells = (
-            f"{v['AMR-R']:.3f} | {v['COV-R@0.1']:.1f} | {v['energy_released_kcal_mol']:.2f} | "
-            f"{1000 / v['conformers_per_s']:.1f}"
-        )
-        assert f"| {label} | {cells} |" in README
+        assert v["n"] == 56
+        cells = [f"{v[key]:.{d}f} ± {v[f'{key}_se']:.{d}f}" for key, d in metrics]
+        cells.append(f"{v['cpu_ms_per_conformer']:.1f}")
+        assert f"| {label} | {' | '.join(cells)} |" in README
+    assert "| **56 QM9 molecules** |" in README
 
 
 def test_the_readme_carries_the_numbers_of_the_page_on_relaxation() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from equidrift._version import __version__
+from equidrift.api.poses import counted_atoms, laid
 from equidrift.cli import output
 from equidrift.cli.align import POINTS, Request
 from equidrift.errors import EquidriftError, InputError
@@ -20,11 +21,9 @@ from equidrift.files.journal import file_sha256
 from equidrift.files.stream import open_stream
 from equidrift.geometry import Floats
 from equidrift.outputs import claim
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble
 from equidrift.registry import POSES, resolve
 from equidrift.text import counted
-
-LEAST_HEAVY = 3  # atoms; with fewer hydrogens count too
 
 
 def align(request: Request) -> int:
@@ -100,7 +99,7 @@ def _molecules(request: Request) -> dict[str, Any]:
     try:
         for index, ensemble in enumerate(_ensembles(request.moved, problems)):
             if index >= writer.position[0]:
-                moved = _laid(ensemble, fixed, request)
+                moved = laid(ensemble, fixed, starts=request.starts, seed=request.seed)
                 counts["aligned"].append(_row(moved))
                 writer.write([(moved, 0)], (index + 1, 0), counts)
     except EquidriftError:
@@ -137,33 +136,6 @@ def _first(path: Path) -> tuple[Floats, Any]:
     conformer = next(iter(_ensembles(path, [])))
     rows = counted_atoms(conformer.molecule)
     return conformer.positions_A[0][rows], conformer.molecule.numbers[rows]
-
-
-def counted_atoms(molecule: Molecule) -> Any:
-    """Heavy atoms, or all if there are fewer than three."""
-    heavy = np.flatnonzero(molecule.numbers != 1)
-    return heavy if len(heavy) >= LEAST_HEAVY else np.arange(molecule.n_atoms)
-
-
-def _laid(ensemble: Ensemble, fixed: tuple[Floats, Any], request: Request) -> Ensemble:
-    """Every conformer where it lies best."""
-    register, rows = resolve(POSES["register"]), counted_atoms(ensemble.molecule)
-    found = [
-        register(
-            x[rows],
-            fixed[0],
-            kinds=(ensemble.molecule.numbers[rows], fixed[1]),
-            starts=request.starts,
-            seed=request.seed,
-        )
-        for x in ensemble.positions_A
-    ]
-    placed = [pose.placed(x) for pose, x in zip(found, ensemble.positions_A, strict=True)]
-    scores = {
-        "similarity": np.array([pose.similarity for pose in found]),
-        "distance_A": np.array([pose.distance for pose in found]),
-    }
-    return ensemble.replace(positions_A=np.array(placed), scores={**ensemble.scores, **scores})
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

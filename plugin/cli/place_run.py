@@ -7,27 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from equidrift._version import __version__
+from equidrift.api.poses import SHAPES, pocket_of, poses_of
 from equidrift.cli import output
 from equidrift.cli.place import Request
 from equidrift.engine.conformers import sample_molecule
-from equidrift.errors import EquidriftError, InputError, NoValidSamplesError
+from equidrift.errors import EquidriftError, InputError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import suffix_of
 from equidrift.files.journal import file_sha256
 from equidrift.files.stream import open_stream
-from equidrift.geometry import Floats
 from equidrift.montecarlo.target import STRUCTURES
 from equidrift.records import Ensemble, Molecule
-from equidrift.registry import POSES, host_function, resolve
 from equidrift.text import counted
-from equidrift.units import KCAL_MOL_PER_EV
-
-SHAPES = "etkdg-mmff"  # the model that shapes of a SMILES come from
-# from the ball: an atom of the pocket further off counts for less than .01 kcal/mol per charge
-REACH_A = 14.0
 
 
 def place(request: Request) -> int:
@@ -82,18 +74,6 @@ def _identity(request: Request) -> dict[str, Any]:
     }
 
 
-def _pocket(path: Path) -> tuple[Molecule, Floats]:
-    """Graph and positions of the pocket."""
-    records = list(host_function("rdkit", "read_molecules")(str(path)))
-    if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
-        reason = records[0].error if records else "it is empty"
-        raise InputError(
-            f"{str(path)!r} holds {counted(len(records), 'entry')}, and one pocket with "
-            f"coordinates is wanted: {reason or 'split the file'}"
-        )
-    return records[0].molecule, records[0].positions_A[0]
-
-
 def _shapes(request: Request) -> Ensemble:
     """Conformers of the ligand."""
     if not _is_file(request.ligand):
@@ -111,57 +91,19 @@ def _shapes(request: Request) -> Ensemble:
     return found[0]
 
 
-def _interaction(request: Request, shapes: Ensemble, pocket: Molecule, pocket_A: Floats) -> Any:
-    """The energy of the ligand in the part of the pocket that it can feel."""
-    tables = host_function("rdkit", "mmff_interaction")(shapes.molecule, pocket)
-    centre_A = pocket_A.mean(axis=0) if request.centre is None else np.array(request.centre)
-    x = shapes.positions_A - shapes.positions_A.mean(axis=1, keepdims=True)
-    reach_A = request.radius + float(np.linalg.norm(x, axis=-1).max()) + REACH_A
-    near = np.linalg.norm(pocket_A - centre_A, axis=1) < reach_A
-    if not near.any():
-        raise InputError(
-            f"no atom of the pocket is within {reach_A:.0f} A of {centre_A.round(1).tolist()}; "
-            "give --centre in the coordinates of the pocket's file"
-        )
-    cut = [table[:, near] for table in tables]
-    return resolve(POSES["Interaction"])(pocket_A[near], *cut, centre_A, request.radius)
-
-
 def _made(request: Request) -> tuple[Ensemble, dict[str, Any]]:
     """Poses, or frames of a chain; and what is said of them."""
-    shapes = _shapes(request)
-    pocket, pocket_A = _pocket(request.pocket)
-    energy = _interaction(request, shapes, pocket, pocket_A)
-    found = resolve(POSES["place"])(
-        energy, shapes.positions_A, request.n, starts=request.starts, seed=request.seed
+    return poses_of(
+        _shapes(request),
+        pocket_of(request.pocket),
+        request.n,
+        centre_A=request.centre,
+        radius_A=request.radius,
+        starts=request.starts,
+        chain=request.chain,
+        temperature_K=request.temperature,
+        seed=request.seed,
     )
-    if not len(found.energies_eV):
-        raise NoValidSamplesError(
-            "no pose has a finite energy; give a larger --radius or another --centre",
-            {"outside": request.starts},
-        )
-    kcal = (found.energies_eV * KCAL_MOL_PER_EV).tolist()
-    counts: dict[str, Any] = {"poses": len(kcal), "interaction_kcal_mol": kcal}
-    positions_A, energies_eV, conformers = found.positions_A, found.energies_eV, found.conformers
-    if request.chain is not None:
-        chain = resolve(POSES["chain"])(
-            *(energy, positions_A[0], request.chain),
-            temperature_K=request.temperature,
-            seed=request.seed,
-        )
-        positions_A, energies_eV = chain.positions_A, chain.energies_eV
-        conformers = np.full(len(energies_eV), found.conformers[0])
-        counts |= {
-            "frames": len(energies_eV),
-            "acceptance": chain.acceptance,
-            "interaction_mean_kcal_mol": float(energies_eV.mean()) * KCAL_MOL_PER_EV,
-        }
-    poses = shapes[conformers].replace(
-        positions_A=positions_A,
-        energies_eV=None,
-        scores={"interaction_kcal_mol": energies_eV * KCAL_MOL_PER_EV},
-    )
-    return poses, counts
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

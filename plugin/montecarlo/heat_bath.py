@@ -241,10 +241,10 @@ class HeatBathProposer(CautiousProposer, SurroundedProposer):
         """How far the odds of the same states, seen from both ends of a turn about one
         or two bonds, differ at most; 0 is reversible.
 
-        Every bond, and every pair of bonds (some, if there are more than `MOST_PROBED`),
-        is turned from positions_A (n_atoms, 3) to the last of a few angles, and the
-        energies of all angles are compared with those seen from there. An energy that is
-        no function of the positions alone fails.
+        Every bond, and if pairs are turned every pair of bonds (some, if there are more
+        than `MOST_PROBED`), is turned from positions_A (n_atoms, 3) to the last of a few
+        angles, and the energies of all angles are compared with those seen from there.
+        An energy that is no function of the positions alone fails.
         """
         angles, worst = _PROBES_RAD, 0.0
         for circle in self.circles:
@@ -252,7 +252,7 @@ class HeatBathProposer(CautiousProposer, SurroundedProposer):
             end = circle.turn(positions_A, axis, angles[-1])
             there, _ = circle.energies(end, angles - angles[-1])
             worst = max(worst, _difference(here, there))
-        pairs = list(combinations(self.circles, 2))
+        pairs = list(combinations(self.circles, 2)) if self.pairs else []
         for first, second in pairs[:: 1 + len(pairs) // MOST_PROBED]:
             here, end = _grid(positions_A, first, second, angles, angles)
             there, _ = _grid(end, first, second, angles - angles[-1], angles - angles[-1])

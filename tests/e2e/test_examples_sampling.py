@@ -12,12 +12,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def output_of(name: str, argument: str, folder: Path) -> list[str]:
+def output_of(name: str, argument: str, folder: Path, *more: str) -> list[str]:
     script = EXAMPLES / name
     assert len(script.read_text().splitlines()) <= 50
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, script, argument],
+        [sys.executable, script, argument, *more],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -74,3 +74,10 @@ def test_ligand_in_water(tmp_path):
     share = int(lines[0].split("%")[0])
     assert share > 50 and lines[0].endswith("% of 6 proposals accepted")
     assert any("degrees" in line for line in lines[1:])
+
+
+def test_dipeptide(tmp_path):
+    lines = output_of("18_dipeptide.py", "GA", tmp_path, "4", "0.5")
+    assert lines[0].startswith("Ace-GA-NMe: 4 samples") and "% effective" in lines[0]
+    assert sum(line.startswith("P(phi > 0)") for line in lines) == 2
+    assert lines[-1].startswith("mean energy -") and (tmp_path / "dipeptide.pdb").stat().st_size

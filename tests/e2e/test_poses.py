@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 from typer.testing import CliRunner
 
 import equidrift
 from equidrift.cli.main import build
+from equidrift.engine.conformers import sample_molecule
+from equidrift.errors import InputError
 from equidrift.models.rigid import rotations
+from equidrift.peptides import capped_peptide
 
 
 def run(*arguments: str, folder: Path, code: int = 0) -> Any:
@@ -83,3 +87,47 @@ def test_place_writes_poses_and_an_exact_chain(tmp_path):
     assert len(list(Chem.SDMolSupplier(str(tmp_path / "c.sdf")))) == 20
     wrong = run("place", *common, "--centre", "1,2", "-o", "d.sdf", folder=tmp_path, code=2)
     assert "three numbers" in " ".join(f"{wrong.output} {wrong.exception}".split())
+
+
+def test_place_and_align_in_python_are_what_the_commands_write(tmp_path):
+    written(tmp_path, "crown.sdf", "C1COCCOCCOCCOCCOCCO1")
+    written(tmp_path, "ligand.sdf", "C[NH3+]", 2)
+    options = ["--starts", "2", "--radius", "3", "-n", "2"]
+    run("place", "ligand.sdf", "--pocket", "crown.sdf", *options, "-o", "p.npz", folder=tmp_path)
+    ligand, crown = (equidrift.load(tmp_path / name) for name in ("ligand.sdf", "crown.sdf"))
+    poses = equidrift.place(ligand, crown, 2, starts=2, radius_A=3.0)
+    stored = equidrift.load(tmp_path / "p.npz")
+    np.testing.assert_allclose(poses.positions_A, stored.positions_A, atol=1e-3)
+    run("align", "ligand.sdf", "crown.sdf", "-o", "a.npz", folder=tmp_path)
+    laid = equidrift.align(ligand, crown)
+    stored = equidrift.load(tmp_path / "a.npz")
+    np.testing.assert_allclose(laid.positions_A, stored.positions_A, atol=1e-3)
+    with pytest.raises(InputError, match="centre_A must be three finite numbers"):
+        equidrift.place(ligand, crown, centre_A=[0.0, np.nan, 1.0])
+    two = crown[np.array([0, 0])]
+    with pytest.raises(InputError, match="2 conformers, and one is wanted"):
+        equidrift.place(ligand, two)
+
+
+@pytest.mark.slow
+def test_a_pocket_of_a_protein_is_read_from_pdb_with_its_charges(tmp_path):
+    """Asp, Trp and Lys with caps: energies are those of the peptide's own graph, and an
+    ammonium ion ends at the carboxylate, not at the other ammonium.
+    """
+    molecule = capped_peptide("DWK")
+    pocket = sample_molecule(molecule, 1, model="etkdg", seed=3)
+    pocket.save(tmp_path / "pocket.pdb")
+    ligand = equidrift.sample("C[NH3+]", 1, model="etkdg")
+    options = {"starts": 3, "radius_A": 9.0, "seed": 2}
+    read, known = (
+        equidrift.place(ligand, what, 1, **options) for what in (tmp_path / "pocket.pdb", pocket)
+    )
+    energies = [found.scores["interaction_kcal_mol"][0] for found in (read, known)]
+    assert energies[0] == pytest.approx(energies[1], abs=1.0)  # .001 A of the columns
+    labels = list(zip(molecule.residue_names, molecule.atom_names, strict=True))
+    nitrogen = known.positions_A[0][known.molecule.numbers == 7][0]
+    away = {
+        label: np.linalg.norm(pocket.positions_A[0][k] - nitrogen) for k, label in enumerate(labels)
+    }
+    acid = min(away["ASP", "OD1"], away["ASP", "OD2"])
+    assert acid < 4.0 < away["LYS", "NZ"]

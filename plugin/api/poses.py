@@ -1,0 +1,274 @@
+"""Poses of a molecule in a pocket, and molecules laid onto others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.arguments import check_count
+from equidrift.engine.conformers import sample_molecule
+from equidrift.errors import InputError, NoValidSamplesError
+from equidrift.geometry import Floats
+from equidrift.inputs import as_ensemble
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import POSES, host_function, resolve
+from equidrift.seeds import check_seed
+from equidrift.text import counted
+from equidrift.units import KCAL_MOL_PER_EV
+
+SHAPES = "etkdg-mmff"  # the model that shapes of a SMILES come from
+# from the ball: an atom of the pocket further off counts for less than .01 kcal/mol per charge
+REACH_A = 14.0
+LEAST_HEAVY = 3  # atoms; with fewer hydrogens count too
+
+
+def place(  # noqa: PLR0913 - public
+    ligand: object,
+    pocket: object,
+    n: int = 10,
+    *,
+    centre_A: ArrayLike | None = None,
+    radius_A: float = 4.0,
+    starts: int = 32,
+    conformers: int = 8,
+    chain: int | None = None,
+    temperature_K: float = 300.0,
+    seed: int = 0,
+) -> Ensemble:
+    """Poses of a molecule in a rigid pocket, by MMFF94's interaction energy in vacuum.
+
+    Shapes stay as they are, and so does the pocket: no strain, no solvent, no free
+    energy. The order of the poses is a first look and no more.
+
+    Parameters
+    ----------
+    ligand : str, Ensemble, RDKit Mol or ase.Atoms
+        A SMILES, of which shapes are made, or conformers that are taken as they are.
+    pocket : str, Path, Ensemble, RDKit Mol or ase.Atoms
+        A .pdb, .sdf or .mol2 file, or a molecule with coordinates; with every hydrogen.
+    n : int
+        Different poses at most, the lowest first.
+    centre_A : (3,) array, optional
+        Where the molecule goes, in A; None takes the mean position of the pocket.
+    radius_A : float
+        How far from there its own mean position may be.
+    starts : int
+        Descents, each from anywhere in the ball and in any orientation.
+    conformers : int
+        Shapes of a SMILES.
+    chain : int, optional
+        So many frames of an exact chain from the lowest pose instead: the Boltzmann
+        distribution of its place and orientation in the ball.
+    temperature_K : float
+        Of the chain.
+    seed : int
+        The same seed gives the same poses.
+
+    Returns
+    -------
+    Ensemble
+        In the coordinates of the pocket, with the score `interaction_kcal_mol`.
+
+    Raises
+    ------
+    InputError
+        If there is no pocket near the centre, or a number cannot be used.
+    MoleculeError
+        If MMFF94 has no parameters for one of the two.
+    NoValidSamplesError
+        If no pose has a finite energy.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> crown = equidrift.sample("C1COCCOCCOCCOCCOCCO1", 1, model="etkdg-mmff")
+    >>> poses = equidrift.place("C[NH3+]", crown, 2, starts=2, conformers=1)
+    >>> bool(poses.scores["interaction_kcal_mol"][0] < 0)
+    True
+    """
+    check_count("conformers", conformers)
+    if isinstance(ligand, str):
+        molecule = Molecule.from_smiles(ligand)
+        shapes = sample_molecule(molecule, conformers, model=SHAPES, seed=check_seed(seed))
+    else:
+        shapes = as_ensemble(ligand)
+    found, _ = poses_of(
+        shapes,
+        pocket_of(pocket),
+        n,
+        centre_A=centre_A,
+        radius_A=radius_A,
+        starts=starts,
+        chain=chain,
+        temperature_K=temperature_K,
+        seed=seed,
+    )
+    return found
+
+
+def pocket_of(what: object) -> Ensemble:
+    """A pocket with coordinates: the one entry of a file, or whatever `as_ensemble` takes.
+
+    Raises
+    ------
+    InputError
+        If there are several, or none.
+    """
+    if not isinstance(what, str | Path):
+        found = as_ensemble(what)
+        if len(found) != 1:
+            raise InputError(
+                f"the pocket has {counted(len(found), 'conformer')}, and one is wanted; take "
+                "ensemble[0:1], say"
+            )
+        return found
+    records = list(host_function("rdkit", "read_molecules")(str(what)))
+    if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
+        reason = records[0].error if records else "it is empty"
+        raise InputError(
+            f"{str(what)!r} holds {counted(len(records), 'entry')}, and one pocket with "
+            f"coordinates is wanted: {reason or 'split the file'}"
+        )
+    return Ensemble(records[0].molecule, records[0].positions_A[:1])
+
+
+def poses_of(  # noqa: PLR0913 - the arguments of `place`
+    shapes: Ensemble,
+    pocket: Ensemble,
+    n: int,
+    *,
+    centre_A: ArrayLike | None,
+    radius_A: float,
+    starts: int,
+    chain: int | None,
+    temperature_K: float,
+    seed: int,
+) -> tuple[Ensemble, dict[str, Any]]:
+    """Poses or frames, see `place`, and what the command line says of them."""
+    check_count("n", n)
+    check_count("starts", starts)
+    energy = _interaction(shapes, pocket, centre_A, radius_A)
+    found = resolve(POSES["place"])(energy, shapes.positions_A, n, starts=starts, seed=seed)
+    if not len(found.energies_eV):
+        raise NoValidSamplesError(
+            "no pose has a finite energy; give a larger --radius or another --centre",
+            {"outside": starts},
+        )
+    kcal = (found.energies_eV * KCAL_MOL_PER_EV).tolist()
+    counts: dict[str, Any] = {"poses": len(kcal), "interaction_kcal_mol": kcal}
+    positions_A, energies_eV, conformers = found.positions_A, found.energies_eV, found.conformers
+    if chain is not None:
+        frames = resolve(POSES["chain"])(
+            energy, positions_A[0], chain, temperature_K=temperature_K, seed=seed
+        )
+        positions_A, energies_eV = frames.positions_A, frames.energies_eV
+        conformers = np.full(len(energies_eV), found.conformers[0])
+        counts |= {
+            "frames": len(energies_eV),
+            "acceptance": frames.acceptance,
+            "interaction_mean_kcal_mol": float(energies_eV.mean()) * KCAL_MOL_PER_EV,
+        }
+    poses = shapes[conformers].replace(
+        positions_A=positions_A,
+        energies_eV=None,
+        scores={"interaction_kcal_mol": energies_eV * KCAL_MOL_PER_EV},
+    )
+    return poses, counts
+
+
+def _interaction(
+    shapes: Ensemble, pocket: Ensemble, centre_A: ArrayLike | None, radius_A: float
+) -> Any:
+    """The energy of the ligand in the part of the pocket that it can feel."""
+    tables = host_function("rdkit", "mmff_interaction")(shapes.molecule, pocket.molecule)
+    pocket_A = pocket.positions_A[0]
+    centre = pocket_A.mean(axis=0) if centre_A is None else np.asarray(centre_A, np.float64)
+    if centre.shape != (3,) or not np.isfinite(centre).all():
+        raise InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
+    x = shapes.positions_A - shapes.positions_A.mean(axis=1, keepdims=True)
+    reach_A = radius_A + float(np.linalg.norm(x, axis=-1).max()) + REACH_A
+    near = np.linalg.norm(pocket_A - centre, axis=1) < reach_A
+    if not near.any():
+        raise InputError(
+            f"no atom of the pocket is within {reach_A:.0f} A of {centre.round(1).tolist()}; "
+            "give --centre in the coordinates of the pocket's file"
+        )
+    cut = [table[:, near] for table in tables]
+    return resolve(POSES["Interaction"])(pocket_A[near], *cut, centre, radius_A)
+
+
+def align(moved: object, fixed: object, *, starts: int = 64, seed: int = 0) -> Ensemble:
+    """Conformers of one molecule laid onto the first one of another, whatever their atoms.
+
+    Rotations and shifts alone: shapes stay, and no mirror image is taken. Atoms of the
+    same element count most; hydrogens count for molecules of fewer than three heavy
+    atoms. Sets of points: `equidrift.models.rigid.registration.register`.
+
+    Parameters
+    ----------
+    moved, fixed : Ensemble, RDKit Mol or ase.Atoms
+        Conformers, in A; of `fixed` the first one is taken.
+    starts : int
+        Rotations to begin from.
+    seed : int
+        Of these.
+
+    Returns
+    -------
+    Ensemble
+        `moved` where each conformer lies best, with the scores `similarity` (overlap of
+        the volumes, 1 for equal molecules that lie on each other) and `distance_A`.
+
+    Raises
+    ------
+    InputError
+        If there is no conformer, or a molecule has fewer than three atoms.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> ensemble = equidrift.sample("CC(N)C(=O)NC", 1, model="etkdg")
+    >>> away = ensemble.replace(positions_A=ensemble.positions_A[..., [1, 2, 0]] + 5)
+    >>> laid = equidrift.align(away, ensemble)
+    >>> bool(laid.scores["similarity"][0] > 0.999)
+    True
+    """
+    target = as_ensemble(fixed)
+    rows = counted_atoms(target.molecule)
+    still = target.positions_A[0][rows], target.molecule.numbers[rows]
+    return laid(as_ensemble(moved), still, starts=check_count("starts", starts), seed=seed)
+
+
+def counted_atoms(molecule: Molecule) -> NDArray[np.int64]:
+    """Heavy atoms, or all if there are fewer than three."""
+    heavy = np.flatnonzero(molecule.numbers != 1)
+    return heavy if len(heavy) >= LEAST_HEAVY else np.arange(molecule.n_atoms)
+
+
+def laid(
+    ensemble: Ensemble, fixed: tuple[Floats, NDArray[Any]], *, starts: int, seed: int
+) -> Ensemble:
+    """Every conformer where it lies best on the positions (m, 3) and elements (m,) of
+    another; see `align`.
+    """
+    register, rows = resolve(POSES["register"]), counted_atoms(ensemble.molecule)
+    found: Sequence[Any] = [
+        register(
+            x[rows],
+            fixed[0],
+            kinds=(ensemble.molecule.numbers[rows], fixed[1]),
+            starts=starts,
+            seed=seed,
+        )
+        for x in ensemble.positions_A
+    ]
+    placed = [pose.placed(x) for pose, x in zip(found, ensemble.positions_A, strict=True)]
+    scores = {
+        "similarity": np.array([pose.similarity for pose in found]),
+        "distance_A": np.array([pose.distance for pose in found]),
+    }
+    return ensemble.replace(positions_A=np.array(placed), scores={**ensemble.scores, **scores})

@@ -164,7 +164,6 @@ BENCHMARKS = {
     "trajectories": "equidrift.bench.trajectories:run",
     "sampling": "equidrift.bench.sampling:run",
     "dipeptides": "equidrift.bench.dipeptides:run",
-    "alignment": "equidrift.bench.alignment:run",
     "fields": "equidrift.bench.fields:run",
     "backbones": "equidrift.bench.backbones:run",
     "molecules": "equidrift.bench.molecules:run",

@@ -168,6 +168,8 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "name": [("conformer", "Did you mean 'conformers'")],
             "plot": PICTURE,
             "drugs": [("none", "of the benchmark molecules")],
+            "references": [("none.sdf", "options of rivals")],
+            "molecules": [("none.smi", "options of rivals")],
         },
     ),
     "merge": (

@@ -172,12 +172,9 @@ def poses_of(  # noqa: PLR0913 - the arguments of `place`
             "acceptance": frames.acceptance,
             "interaction_mean_kcal_mol": float(energies_eV.mean()) * KCAL_MOL_PER_EV,
         }
-    poses = shapes[conformers].replace(
-        positions_A=positions_A,
-        energies_eV=None,
-        scores={"interaction_kcal_mol": energies_eV * KCAL_MOL_PER_EV},
-    )
-    return poses, counts
+    scores = {"interaction_kcal_mol": energies_eV * KCAL_MOL_PER_EV}
+    shown = shapes[conformers]
+    return shown.replace(positions_A=positions_A, energies_eV=None, scores=scores), counts
 
 
 def _interaction(

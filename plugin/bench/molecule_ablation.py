@@ -17,7 +17,7 @@ The Bayesian flow (`bfn-50`) reveals nothing and has no such rules.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -117,5 +117,5 @@ def cell_model(cell: Cell) -> JointModel:
     """The joint model with the sampler and the rules of a cell, and without a refiner
     of its own; loaded once per process.
     """
-    path = Path(**{name: OFF[name] for name in cell.without})
+    path = replace(Path(), **{name: OFF[name] for name in cell.without})
     return load_joint(sampler=cell.sampler, path=path, refine=0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
+from equidrift.cli.request import command_of
 from equidrift.registry import BENCHMARKS, resolve
 
 FULL_HELP = (
@@ -18,11 +20,14 @@ FULL_HELP = (
 )
 
 
-def command(
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `equidrift bench` is asked for."""
+
     name: Annotated[
         str, typer.Argument(metavar="NAME", help=f"What is measured: {', '.join(BENCHMARKS)}.")
-    ],
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
+    ]
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False
     drugs: Annotated[
         str | None,
         typer.Option(
@@ -31,7 +36,7 @@ def command(
             help="With molecules: measure this model of drug-size molecules beside ZINC. Default: "
             "the shipped models.",
         ),
-    ] = None,
+    ] = None
     references: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +45,7 @@ def command(
             help="With rivals: reference conformers of your own, such as crystals or computed "
             "ones, in any format that is read. Default: those of the package.",
         ),
-    ] = None,
+    ] = None
     molecules: Annotated[
         Path | None,
         typer.Option(
@@ -49,39 +54,58 @@ def command(
             help="With rivals --references: the molecules themselves, such as SMILES, if the "
             "references lack hydrogens or bond orders. Default: as the references are.",
         ),
-    ] = None,
-    plot: Plot = None,
-    overwrite: Overwrite = False,
-    as_json: SummaryAsJson = False,
-) -> int:
+    ] = None
+    plot: Plot = None
+    overwrite: Overwrite = False
+    as_json: SummaryAsJson = False
+
+    def own_options(self) -> dict[str, str]:
+        """The options that one benchmark alone has.
+
+        Raises
+        ------
+        InputError
+            If they are given with another benchmark, or one without the other.
+        """
+        from equidrift.errors import InputError
+
+        if self.drugs is not None and self.name != "molecules":
+            raise InputError(f"--drugs is an option of the benchmark molecules, not of {self.name}")
+        if (self.references or self.molecules) and self.name != "rivals":
+            raise InputError(f"--references and --input are options of rivals, not of {self.name}")
+        if self.molecules is not None and self.references is None:
+            raise InputError("--input names the molecules of --references; give these, too")
+        given = {
+            "drugs": self.drugs,
+            "references": self.references,
+            "molecules": self.molecules,
+        }
+        return {key: str(value) for key, value in given.items() if value is not None}
+
+
+@command_of(Request)
+def command(request: Request) -> int:
     """Compare the shipped models with baselines: quality and speed in a table."""
     from equidrift.cli.output import print_json
-    from equidrift.errors import InputError, UnknownNameError
+    from equidrift.errors import UnknownNameError
     from equidrift.outputs import claim
     from equidrift.report.plots import save_png
     from equidrift.report.tables import bench_figure
 
-    if name not in BENCHMARKS:
-        raise UnknownNameError("benchmark", name, BENCHMARKS)
-    if drugs is not None and name != "molecules":
-        raise InputError(f"--drugs is an option of the benchmark molecules, not of {name}")
-    if (references or molecules) and name != "rivals":
-        raise InputError(f"--references and --input are options of rivals, not of {name}")
-    if molecules is not None and references is None:
-        raise InputError("--input names the molecules of --references; give these, too")
-    if plot is not None:
-        claim([plot], overwrite=overwrite)
+    if request.name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", request.name, BENCHMARKS)
+    more = request.own_options()
+    if request.plot is not None:
+        claim([request.plot], overwrite=request.overwrite)
 
     def progress(message: object) -> None:
-        if not as_json and sys.stderr.isatty():
+        if not request.as_json and sys.stderr.isatty():
             typer.echo(str(message), err=True)
 
-    given = {"drugs": drugs, "references": references, "molecules": molecules}
-    more = {name: str(value) for name, value in given.items() if value is not None}
-    result = resolve(BENCHMARKS[name])(full=full, progress=progress, **more)
-    if plot is not None:
-        save_png(bench_figure(result), plot)
-    if as_json:
+    result = resolve(BENCHMARKS[request.name])(full=request.full, progress=progress, **more)
+    if request.plot is not None:
+        save_png(bench_figure(result), request.plot)
+    if request.as_json:
         print_json(result)
     else:
         show(result)

@@ -79,7 +79,6 @@ class MoleculeOptions(RunOptions):
             For targets that are out of range or contradict each other, a fragment that
             the model cannot hold, or an option out of its range.
         """
-        seed = check_seed(self.seed)
         check_counts(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -95,15 +94,13 @@ class MoleculeOptions(RunOptions):
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
-        relax = make_relax(self.relax)
-        told = {} if relax is None else {"relax": self.relax}
         fragment = None if self.fragment is None else check_fragment(self.fragment, model)
-        stereo = [] if fragment is None else stereo_notes(fragment[0], KEPT)
-        for note in stereo:
+        notes = [] if fragment is None else stereo_notes(fragment[0], KEPT)
+        for note in notes:
             warn(note, "engine", stacklevel=4)
         return MoleculeSettings(
             model=model,
-            seed=seed,
+            seed=check_seed(self.seed),
             steps=self.steps,
             targets=wishes.aims,
             goals=wishes.goals,
@@ -113,12 +110,17 @@ class MoleculeOptions(RunOptions):
             fragment=fragment,
             batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
-            relax=relax,
+            relax=make_relax(self.relax),
             judges=judges,
-            notes=(*far_targets(wishes.others, model), *stereo),
-            options={**self.model_options, **told, **(made_with or {})},
+            notes=(*far_targets(wishes.others, model), *notes),
+            options=self._told(made_with or {}),
             callback=callback,
         )
+
+    def _told(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that the provenance tells."""
+        relax = {} if make_relax(self.relax) is None else {"relax": self.relax}
+        return {**self.model_options, **relax, **made_with}
 
 
 def make_settings(

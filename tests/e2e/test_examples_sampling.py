@@ -77,7 +77,7 @@ def test_ligand_in_water(tmp_path):
 
 
 def test_dipeptide(tmp_path):
-    lines = output_of("18_dipeptide.py", "GA", tmp_path, "4", "0.5")
+    lines = output_of("20_dipeptide.py", "GA", tmp_path, "4", "0.5")
     assert lines[0].startswith("Ace-GA-NMe: 4 samples") and "% effective" in lines[0]
     assert sum(line.startswith("P(phi > 0)") for line in lines) == 2
     assert lines[-1].startswith("mean energy -") and (tmp_path / "dipeptide.pdb").stat().st_size

@@ -36,7 +36,7 @@ from equidrift.seeds import sample_seeds
 QUICK, FULL = 100, 1000  # samples of a cell
 STEPS = (25, 50, 100)
 REFINER_CALLS = 3  # the model's own default
-OFF = {"repair": 0.0, "rehide": 0.0}  # settings of `Path` that leave a rule out
+OFF: dict[str, Any] = {"repair": 0.0, "rehide": 0.0}  # settings of `Path` that leave a rule out
 LABELS = {"repair": "repair", "rehide": "remask"}
 Pair = tuple[list[Raw | None], list[Raw | None]]
 

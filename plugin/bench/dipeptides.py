@@ -23,36 +23,23 @@ Ace-Arg-Trp-NMe, which are not test sequences.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
-import openmm
-from openmm import app, unit
 
-from equidrift.adapters.openmm.peptides import PeptideSamples, peptide_system, sample_peptide
-from equidrift.adapters.openmm.prepare import prepare
-from equidrift.adapters.openmm.replica_exchange import ProposalReplicaExchange
-from equidrift.adapters.openmm.softened import SoftenedTurns
-from equidrift.adapters.openmm.topology import to_topology
+from equidrift.adapters.openmm.peptide_reference import TEMPERATURE_K, Reference, reference
+from equidrift.adapters.openmm.peptides import PeptideSamples, sample_peptide
 from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import RESAMPLES, SE, Row, means, published, row, table
-from equidrift.engine.conformers import sample_molecule
-from equidrift.geometry import Floats
 from equidrift.montecarlo.annealing import energy_w2
 from equidrift.montecarlo.basins import correlation_time, effective_samples, standard_error
-from equidrift.peptides import AMINO_ACIDS, capped_peptide
+from equidrift.peptides import AMINO_ACIDS
 from equidrift.torsions import TorsionTree
-from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV
+from equidrift.units import BOLTZMANN_EV_PER_K
 
-TEMPERATURE_K = 300.0
-LADDER_K = (300.0, 360.0, 430.0, 520.0)  # of the reference
-STEPS, TIMESTEP_PS, FRICTION_PER_PS = 50, 0.003, 5.0  # between its exchanges
-TURNS = 2  # of a move of the reference; a proposal after each piece of dynamics
 TEST, VALIDATION = 10, 15  # of 100 by crc32
 # chosen by their names: charged, aromatic, branched, with proline and with glycine
 SEQUENCES = ("GG", "QP", "TI", "EN", "YD", "TR", "LM", "FV")
@@ -73,48 +60,6 @@ def sequences(part: str) -> list[str]:
     """The dipeptides of a part of the split."""
     every = ("".join(pair) for pair in product(sorted(AMINO_ACIDS), repeat=2))
     return [sequence for sequence in every if part_of(sequence) == part]
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Replica exchange at its lowest temperature: energies in kT (k,), torsions (k, m),
-    and CPU seconds of all temperatures.
-    """
-
-    energies_kT: Floats
-    torsions_rad: Floats
-    seconds: float
-
-
-def reference(sequence: str, seconds: float, seed: int = 0) -> Reference:
-    """So many CPU seconds of replica exchange, the first tenth of it left out."""
-    begun, molecule = time.process_time(), capped_peptide(sequence)
-    tree = TorsionTree.of(molecule, amides=True, hydrogens=True)
-    system, topology = peptide_system(molecule), to_topology(molecule)
-    start_A = sample_molecule(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
-    integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE_K, FRICTION_PER_PS, TIMESTEP_PS)
-    integrator.setRandomNumberSeed(seed + 1)
-    platform = openmm.Platform.getPlatform("Reference")
-    simulation = app.Simulation(topology, system, integrator, platform)
-    prepare(simulation, start_A * 0.1, temperature_K=TEMPERATURE_K, seed=seed)
-    states: list[dict[str, Any]] = [{"temperature": kelvin * unit.kelvin} for kelvin in LADDER_K]
-    turns = SoftenedTurns(system, tree, TURNS).at(1.0)
-    exchange = ProposalReplicaExchange(states, simulation, STEPS, turns, 1, seed=seed)
-    frames, energies = [], []
-    while time.process_time() - begun < seconds:
-        exchange.simulate(1)
-        state = exchange.replicaConformation[exchange.replicaStateIndex.index(0)]
-        frames.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-        simulation.context.setPositions(frames[-1] * 0.1)
-        found = simulation.context.getState(energy=True).getPotentialEnergy()
-        energies.append(found.value_in_unit(unit.kilojoule_per_mole))
-    first = len(frames) // 10
-    kT = BOLTZMANN_EV_PER_K * TEMPERATURE_K * KJ_MOL_PER_EV
-    return Reference(
-        np.array(energies[first:]) / kT,
-        tree.torsions(np.array(frames[first:])),
-        time.process_time() - begun,
-    )
 
 
 def rows_of(sequence: str, samples: int, reference_s: float, seed: int = 0) -> list[Row]:

@@ -76,7 +76,7 @@ def test_ligand_in_water(tmp_path):
     assert any("degrees" in line for line in lines[1:])
 
 
-def test_dipeptide(tmp_path):
+def test_dipeptide_example_prints_weighted_means_and_writes_frames(tmp_path):
     lines = output_of("20_dipeptide.py", "GA", tmp_path, "4", "0.5")
     assert lines[0].startswith("Ace-GA-NMe: 4 samples") and "% effective" in lines[0]
     assert sum(line.startswith("P(phi > 0)") for line in lines) == 2

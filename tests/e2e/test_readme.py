@@ -19,6 +19,10 @@ PAGES = {"README": README} | {
 }
 MOST_LINES = 150
 MODEL = "default"
+OWN_TESTS = "".join(
+    path.read_text() for path in sorted((ROOT / "tests" / "e2e").glob("test_examples_*.py"))
+)  # of examples with arguments of their own
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.name not in OWN_TESTS]
 IN_ONE_PROCESS = """
 import json, sys
 from equidrift.cli.main import run
@@ -87,9 +91,7 @@ def test_newcomers_commands_are_marked(marker: str) -> None:
     assert len(found) == 1 and found[0].count("pip install") == 1
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs_with_tiny_settings(path: Path, tmp_path: Path) -> None:
     """An example takes the number of conformers and the model, so that it can be run
     small.

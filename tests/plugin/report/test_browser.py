@@ -20,7 +20,7 @@ SWITCHES = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-sync", "--disable-background-networking", "--disable-component-update"),
     *("--enable-unsafe-swiftshader", "--enable-logging=stderr", "--window-size=1000,1400"),
-    *("--virtual-time-budget=8000", "--dump-dom"),
+    *("--virtual-time-budget=30000", "--dump-dom"),
 ]
 
 

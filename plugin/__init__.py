@@ -27,7 +27,7 @@ _LAZY = {
     "refine": "equidrift.api",
     "mmff_system": "equidrift.mmff",
     "swarm": "equidrift.simulate",
-    "generate": "equidrift.engine.molecules",
+    "generate": "equidrift.scale.molecules",
     "forecast": "equidrift.api",
     "interpolate": "equidrift.api",
     "refine_trajectory": "equidrift.api",

@@ -92,6 +92,21 @@ class Shrinker:
         ]
 
 
+class DeadlyShrinker(Shrinker):
+    """A refiner that ends its process."""
+
+    def refine_many(
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.float64]]],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
+    ) -> list[NDArray[np.float64]]:
+        """See `Refiner.refine_many`."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().refine_many(jobs, steps=steps, callback=callback)
+
+
 class Unmoved:
     """A refiner that leaves every conformer where it is."""
 
@@ -211,6 +226,23 @@ class Baker:
         if rng.random() < self.share:
             return spoilt(molecule, positions, self.faults[rng.integers(len(self.faults))])
         return molecule, positions
+
+
+class Mortal(Baker):
+    """A model that ends its process at its first call, if it can make the file that the
+    environment names.
+    """
+
+    def sample(
+        self, seeds: NDArray[np.int64], **options: Any
+    ) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
+        """See `MoleculeModel.sample`."""
+        try:
+            os.close(os.open(os.environ["MORTAL"], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return super().sample(seeds, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
 
 
 def spoilt(

@@ -20,6 +20,7 @@ registry.CONFORMER_MODELS["fatal"] = "tests.doubles:Fatal"
 registry.CONFORMER_MODELS["shaker"] = "tests.doubles:Shaker"
 registry.REFINERS["shrinker"] = "tests.doubles:Shrinker"
 registry.MOLECULE_MODELS["baker"] = "tests.doubles:Baker"
+registry.MOLECULE_MODELS["mortal"] = "tests.doubles:Mortal"
 _replace, _kills = os.replace, {kills!r}
 
 def _hook(source, target, *args, **options):

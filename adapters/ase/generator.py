@@ -13,12 +13,12 @@ from ase import Atoms
 
 from equidrift.adapters.ase.atoms import ensemble_of, to_atoms
 from equidrift.api import refine, sample
-from equidrift.engine.molecules import generate
 from equidrift.errors import UnknownNameError
 from equidrift.inputs import as_molecule
 from equidrift.protocols import ConformerModel, MoleculeModel
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
+from equidrift.scale.molecules import generate
 
 AnyModel = str | ConformerModel | MoleculeModel
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from equidrift.errors import InputError, MissingDependencyError, WorkerDiedError
-from equidrift.scale.pool import Call
+from equidrift.scale.pool import Call, out_of_memory
 
 try:
     import ray
@@ -112,7 +112,8 @@ def _hand_over(inner: Future[Any], told: Future[Any], what: str) -> None:
     if failure is None:
         told.set_result(inner.result())
     elif isinstance(failure, ray.exceptions.RayTaskError):
-        told.set_exception(failure.cause)
+        short = isinstance(failure.cause, MemoryError)
+        told.set_exception(out_of_memory(what) if short else failure.cause)
     else:
         how = " ".join(str(failure).split())[:300]
         told.set_exception(WorkerDiedError(f"{what} lost its process or node ({how})"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from equidrift.arguments import check_count
@@ -19,6 +21,8 @@ from equidrift.progress import conformer_bar
 from equidrift.protocols import as_refiner
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_refiner
+from equidrift.scale.pool import pool_for
+from equidrift.scale.refined import refined_by
 from equidrift.stereo import check_stereo, isomers_of
 
 
@@ -180,7 +184,7 @@ def _single_isomer(
     return isomers[0]
 
 
-def refine(
+def refine(  # noqa: PLR0913 - public
     what: object,
     *,
     model: object = "refine",
@@ -189,6 +193,8 @@ def refine(
     progress: bool = False,
     charge: int | None = None,
     largest_fragment: bool = False,
+    workers: int | None = None,
+    threads: int | None = None,
     **model_options: Any,
 ) -> Ensemble:
     """Conformers from anywhere, moved into the basin of the refiner's level of theory;
@@ -210,6 +216,11 @@ def refine(
         Total charge, as for `equidrift.sample`.
     largest_fragment : bool
         Of a salt or solvate take the largest fragment.
+    workers : int, optional
+        Processes that share the batches; the result is the same for any number. None is
+        this process.
+    threads : int, optional
+        CPU threads of all workers together; None is all cores.
     **model_options
         Passed to the refiner.
 
@@ -231,6 +242,8 @@ def refine(
         For another object.
     UnknownNameError
         For an unknown refiner, with the nearest name.
+    WorkerDiedError
+        If a batch ends its worker twice.
 
     Examples
     --------
@@ -250,10 +263,17 @@ def refine(
         if batch_size is not None
         else refiner.batch_size or BATCH_SIZE
     )
-    parts = []
-    with conformer_bar(len(ensemble), shown=progress) as callback:
-        for begin in range(0, len(ensemble), size):
-            parts.append(refine_part(ensemble[begin : begin + size], refiner, steps))
+    given = (ensemble[begin : begin + size] for begin in range(0, len(ensemble), size))
+    pool = pool_for(model, workers, threads)
+    parts: list[Ensemble] = []
+    refined: Iterator[Ensemble]
+    with pool or nullcontext(), conformer_bar(len(ensemble), shown=progress) as callback:
+        if pool is None:
+            refined = (refine_part(part, refiner, steps) for part in given)
+        else:
+            refined = refined_by(pool, given, (model, model_options, steps))
+        for part in refined:
+            parts.append(part)
             if callback is not None:
                 callback({"accepted": len(parts[-1]), "drawn": len(parts[-1])})
     return join_refined(parts)

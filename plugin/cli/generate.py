@@ -53,10 +53,9 @@ ATTEMPTS_HELP = "The run is given up after N draws for each molecule asked for."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(options.SharedRun):
+class Request(options.RayRun):
     """What `equidrift generate` is asked for."""
 
-    output: options.Output
     n: Annotated[int, option(COUNT, N_HELP, "-n")] = 1
     model: Annotated[str, option(MODEL, MODEL_HELP)] = "default"
     seed: options.Seed = 0

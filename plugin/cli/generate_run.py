@@ -21,6 +21,7 @@ from equidrift.checks.targets import check_fragment, check_wishes
 from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
+from equidrift.cli.part import check_ray, ray_pool
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.molecule_settings import (
     MoleculeSettings,
@@ -47,6 +48,7 @@ TARGET = re.compile(r"(?P<name>[^=<>\s]+)\s*(?P<wanted>(=|(?=[<>])).+)")  # NAME
 
 def generate(request: Request) -> int:
     """Make what is requested, to disk; the exit code."""
+    check_ray(request)
     check(request)
     settings = quiet_settings(request)
     identity = identity_of(request, settings)
@@ -54,10 +56,10 @@ def generate(request: Request) -> int:
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
     run = Run(request, settings, writer)
-    if request.workers is None:
+    if request.workers is None and request.ray is None:
         run.go()
     else:
-        with LocalPool(request.workers, request.threads) as pool:
+        with ray_pool(request) or LocalPool(request.workers or 1, request.threads) as pool:
             expected = partial(run.expected, request.n)
             run.go(Ahead(pool, partial(_drawing, request), settings.batch_size, expected))
     writer.finish()

@@ -93,7 +93,7 @@ def status(
         "shards_unfinished": found.unfinished,
         "shards_missing": found.missing,
         "locked": {str(index): dict(who) for index, who in found.locked.items()},
-        **found.counts,
+        **{name: n for name, n in found.counts.items() if not isinstance(n, list)},
     }
     print_json(summary) if as_json else typer.echo(status_text(summary))
     return 0 if done else 1

@@ -100,11 +100,16 @@ SHARD_HELP = (
 )
 ShardPart = Annotated[Part | None, option(PART, SHARD_HELP, "--shard", panel=PROCESSES)]
 RAY_HELP = (
-    "Make the shards as tasks on the Ray cluster at this address (auto, HOST:PORT or "
-    "ray://HOST:PORT), whose nodes share the folder of the output. Default: this machine."
+    "Do the work as tasks on the Ray cluster at this address (auto, HOST:PORT or "
+    "ray://HOST:PORT). Default: this machine."
 )
 RAY = checked(check_address, "auto|HOST:PORT")
 RayAddress = Annotated[str | None, option(RAY, RAY_HELP, "--ray", panel=PROCESSES)]
+STORE_HELP = (
+    "Folder where the tasks of --ray put the shards: a path or URL of fsspec that all nodes reach, "
+    "such as s3://bucket/run. Default: OUT.shards, which the nodes then share."
+)
+StoreUrl = Annotated[str | None, option(Kind("URL", str), STORE_HELP, panel=PROCESSES)]
 GPUS_HELP = "GPUs of each task with --ray; a fraction shares a GPU among tasks."
 GpusPerTask = Annotated[float, option(number(metavar="G", least=0), GPUS_HELP, panel=PROCESSES)]
 THREADS_HELP = "CPU threads for the neural networks, of all workers together. Default: all cores."
@@ -140,10 +145,17 @@ class SharedRun(ModelRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardedRun(SharedRun):
-    """What every command takes whose work the jobs of a cluster can share."""
+class RayRun(SharedRun):
+    """What every command takes whose work a Ray cluster can share."""
 
     output: Output
-    shard: ShardPart = None
     ray: RayAddress = None
     gpus_per_task: GpusPerTask = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedRun(RayRun):
+    """What every command takes whose work the jobs of a cluster can share."""
+
+    shard: ShardPart = None
+    store: StoreUrl = None

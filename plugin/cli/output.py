@@ -59,6 +59,15 @@ def resumed_lines(summary: Mapping[str, Any], unit: str) -> list[str]:
     return []
 
 
+def more_failures(summary: Mapping[str, Any], shown: int) -> list[str]:
+    """The summary's line on failures that it does not show, and where they are."""
+    more = summary["failed"] - shown
+    if more <= 0:
+        return []
+    table = summary["failures_file"]
+    return [f"  and {more} more; " + (f"{table} has all" if table else "--json lists them all")]
+
+
 def rate_line(summary: Mapping[str, Any], units: str) -> str:
     """The summary's line on time and speed."""
     return f"  {summary['seconds']:.1f} s, {summary[f'{units}_per_s'] or 0:.1f} {units}/s"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from equidrift.cli import output
-from equidrift.cli.options import ShardedRun
+from equidrift.cli.options import RayRun, ShardedRun
 from equidrift.cli.shared import Work, made
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.cli.values import Part
@@ -34,8 +34,16 @@ class ContextManagedPool(Pool, Protocol):
 
 def check_part(request: ShardedRun) -> None:
     """Refuse what the jobs of an array cannot do."""
-    if request.ray is not None:
-        _check_ray(request)
+    check_ray(request)
+    if request.ray is not None and request.shard is not None:
+        raise InputError("--ray and --shard both say who makes the shards; give one of them")
+    if request.ray is not None and str(request.output) == STDOUT:
+        raise InputError("--ray needs a file as output, in a folder of all nodes; give -o FILE")
+    if request.store is not None and request.ray is None:
+        raise InputError(
+            f"--store {request.store} is where the tasks of --ray put the shards; give --ray "
+            "ADDRESS, or leave it out"
+        )
     if request.shard is None:
         return
     if str(request.output) == STDOUT:
@@ -47,15 +55,18 @@ def check_part(request: ShardedRun) -> None:
         )
 
 
-def _check_ray(request: ShardedRun) -> None:
-    if request.workers is not None or request.shard is not None:
-        other = "--workers" if request.workers is not None else "--shard"
-        raise InputError(f"--ray and {other} both say who makes the shards; give one of them")
-    if str(request.output) == STDOUT:
-        raise InputError("--ray needs a file as output, in a folder of all nodes; give -o FILE")
+def check_ray(request: RayRun) -> None:
+    """Refuse a cluster beside workers, and GPUs of tasks without a cluster."""
+    if request.ray is not None and request.workers is not None:
+        raise InputError("--ray and --workers both say who does the work; give one of them")
+    if request.ray is None and request.gpus_per_task:
+        raise InputError(
+            f"--gpus-per-task {request.gpus_per_task:g} is of the tasks of --ray; give --ray "
+            "ADDRESS, or --device cuda for this machine"
+        )
 
 
-def ray_pool(request: ShardedRun) -> ContextManagedPool | None:
+def ray_pool(request: RayRun) -> ContextManagedPool | None:
     """The pool of a Ray cluster, if the request names one."""
     if request.ray is None:
         return None
@@ -113,9 +124,8 @@ class PartRun:
     def _count(self, index: int) -> None:
         told = self.folder.look(index).summary
         self.counts["shards"] += 1
-        for name in ("molecules", "conformers"):
+        for name in ("molecules", "conformers", "failed"):
             self.counts[name] += told.get(name, 0)
-        self.counts["failed"] += len(told.get("failures", ()))
 
     def _summary(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from equidrift._version import __version__
@@ -24,8 +25,9 @@ from equidrift.engine.conformers import BATCH_SIZE
 from equidrift.engine.refined import fresh_notes, refine_part
 from equidrift.errors import InputError, MoleculeError
 from equidrift.files.ensembles import load_all
+from equidrift.files.failures import LISTED, Failures, add_counts, add_failures, no_failures
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
-from equidrift.files.journal import file_sha256
+from equidrift.files.journal import Position, file_sha256
 from equidrift.files.unpacked import STDIN, names_file, unpacked
 from equidrift.fragments import largest_of
 from equidrift.isolated import tell
@@ -64,9 +66,10 @@ def refine(request: Request) -> int:
 def _by_workers(
     run: Run, writer: Gatherer, workers: int, left: Iterator[Ensemble], report: Report | None
 ) -> None:
-    work = Work(run.request, refine_shard, try_shard)
+    work = Work(run.request, refine_shard, try_shard, run.request.store)
     with ray_pool(run.request) or LocalPool(workers, run.request.threads, report) as pool:
-        gather(work, shards_of(left, writer.position), writer, run.counts, pool)
+        told = report if run.request.ray else None
+        gather(work, shards_of(left, writer.position), writer, run.counts, pool, told)
 
 
 def _part(request: Request, part: Part, identity: dict[str, Any]) -> int:
@@ -203,8 +206,8 @@ class Run:
         self.finished_before = writer.finished
         self.begun, self.resumed = time.monotonic(), _done(writer)
         nothing = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}}
-        lists: dict[str, Any] = {"notes": [], "failures": []}
-        self.counts: dict[str, Any] = nothing | lists | writer.summary
+        told: dict[str, Any] = {"noted": 0, "notes": [], **no_failures()}
+        self.counts: dict[str, Any] = nothing | told | writer.summary
 
     def go(self, each: Callable[[Iterator[Ensemble], Report | None], None]) -> None:
         """Every molecule of the file, from where the writer's journal stands.
@@ -225,7 +228,11 @@ class Run:
             read = load_all(self.request.file, problems=problems, **self.request.reading)
             each(islice(read, self.writer.position[0], None), report)
         title = str(self.request.file)
-        self.counts["failures"] += [{"title": title, "error": problem} for problem in problems]
+        told = self.counts.get("unread", 0)  # a run may end between this and its last step
+        unread = [{"title": title, "error": problem} for problem in problems[told:]]
+        if unread:
+            self.counts["unread"] = len(problems)
+            self._fail(unread, self.writer.position)
 
     def each(self, given: Iterable[Ensemble], report: Report | None) -> None:
         """Molecules from the writer's position on."""
@@ -262,13 +269,18 @@ class Run:
         except InputError as error:
             title = given.molecule.name or given.molecule.smiles
             message = " ".join(str(error).split())
-            self.counts["failures"].append({"title": title, "error": message})
-            self.writer.write([], (index + 1, 0), self.counts)
+            failure = {"index": index, "title": title, "error": message}
+            self._fail([failure], (index + 1, 0))
+
+    def _fail(self, failures: Failures, position: Position) -> None:
+        add_failures(self.counts, failures)
+        self.writer.write([], position, self.counts, failures)
 
     def _note(self, ensemble: Ensemble) -> None:
         molecule = ensemble.molecule
         title = molecule.name or molecule.smiles
-        self.counts["notes"] += [{"title": title, "note": note} for note in fresh_notes(ensemble)]
+        notes = [{"title": title, "note": note} for note in fresh_notes(ensemble)]
+        add_counts(self.counts, {"noted": len(notes), "notes": notes})
 
     def _add(self, part: Ensemble, begin: int) -> None:
         counts = self.counts
@@ -280,16 +292,17 @@ class Run:
 
     def close(self) -> int:
         """Move the file into place and print the summary; the exit code."""
+        table = self.writer.list_failures()
         if self.counts["conformers"]:
             self.writer.finish()
         else:
             self.writer.discard()
-        output.print_summary(self._summary(), summary_text, self.request)
+        output.print_summary(self._summary(table), summary_text, self.request)
         if not self.counts["conformers"]:
             return 2
-        return 1 if self.counts["failures"] else 0
+        return 1 if self.counts["failed"] else 0
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self, table: Path | None) -> dict[str, Any]:
         seconds = time.monotonic() - self.begun
         written = self.request.output if self.counts["conformers"] else None
         return {
@@ -298,6 +311,7 @@ class Run:
             "topology": None if written is None else output.topology_of(written),
             "model": self.request.model,
             **self.counts,
+            "failures_file": None if table is None else str(table),
             "resumed_from": self.resumed,
             "finished_before": self.finished_before,
             "seconds": round(seconds, 3),
@@ -310,7 +324,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     conformers = counted(summary["conformers"], "conformer")
     made = f"{conformers} of {counted(summary['molecules'], 'molecule')}"
     where = summary["output"] or "nothing written"
-    notes, more = summary["notes"], len(summary["notes"]) - MAX_SHOWN
+    notes, more = summary["notes"], summary["noted"] - MAX_SHOWN
     lines = [
         f"{made} refined by {summary['model']} -> {where}",
         *output.topology_line(summary["topology"]),
@@ -319,10 +333,11 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         output.rate_line(summary, "conformers"),
         *output.resumed_lines(summary, "conformer"),
         *(f"  note: {brief(note['title'])}: {note['note']}" for note in notes[:MAX_SHOWN]),
-        *([f"  and {more} more; --json lists them all"] if more > 0 else []),
+        *([f"  and {more} more; --json lists the first {LISTED}"] if more > 0 else []),
         *(
             f"  failed: {brief(failure['title'])}: {failure['error']}"
-            for failure in summary["failures"]
+            for failure in summary["failures"][:MAX_SHOWN]
         ),
+        *output.more_failures(summary, MAX_SHOWN),
     ]
     return "\n".join(lines)

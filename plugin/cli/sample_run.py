@@ -55,9 +55,9 @@ def _by_workers(
 ) -> None:
     start = writer.position
     shards = shards_of(islice(run.chosen(), start[0], None), start)
-    work = Work(run.request, sample_shard, try_shard)
+    work = Work(run.request, sample_shard, try_shard, run.request.store)
     with ray_pool(run.request) or LocalPool(workers, run.request.threads, callback) as pool:
-        gather(work, shards, writer, run.counts, pool)
+        gather(work, shards, writer, run.counts, pool, callback if run.request.ray else None)
 
 
 def _part(run: Run, part: Part, identity: dict[str, Any]) -> int:

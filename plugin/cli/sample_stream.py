@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from equidrift.cli import output
@@ -19,6 +20,7 @@ from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows, provenance
 from equidrift.engine.presets import preset_text
 from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
+from equidrift.files.failures import add_counts, add_failures, no_failures
 from equidrift.files.formats import STDOUT
 from equidrift.files.inputs import Entry, Inputs
 from equidrift.files.stream import Writer
@@ -51,7 +53,8 @@ class Run:
         self.request, self.settings, self.read = request, settings, read
         self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
-        self.counts |= {"repeats": 0, "pruned": 0, "failures": [], "notes": []}
+        self.counts |= {"repeats": 0, "pruned": 0, **no_failures(), "noted": 0, "notes": []}
+        self.failed: list[dict[str, Any]] = []  # in the window that is written next
         self.options = asked
         self.begun, self.resumed, self.window = time.monotonic(), 0, 0
         self.held: dict[str, Any] | None = None
@@ -125,8 +128,9 @@ class Run:
                 position = (last.index + 1, 0)
             else:
                 position = (last.index, last.start + len(last.ensemble))
-            writer.write(ensembles, position, self.counts)
-            self.window = 0
+            add_failures(self.counts, self.failed)
+            writer.write(ensembles, position, self.counts, self.failed)
+            self.failed, self.window = [], 0
 
     def _molecules(
         self, chosen: Iterable[Chosen], done: int, titles: dict[int, str]
@@ -177,9 +181,7 @@ class Run:
             self.first_error = self.first_error or piece.error
             message = " ".join(str(piece.error).split())
             failure = {"index": piece.index, "title": title, "error": message}
-            counts["failures"].append(
-                failure | ({} if ensemble is None else {"written": len(ensemble)})
-            )
+            self.failed.append(failure | ({} if ensemble is None else {"written": len(ensemble)}))
         if ensemble is not None:
             counts["conformers"] += len(ensemble)
             counts["drawn"] += ensemble.provenance["drawn"]
@@ -189,31 +191,36 @@ class Run:
                 *map(ensemble.provenance.get, ("fix_note", "note")),
                 *ensemble.provenance.get("notes", ()),
             ]
-            for note in told if piece.start == 0 else ():
-                if note:
-                    counts["notes"].append({"index": piece.index, "title": title, "note": note})
+            notes = [
+                {"index": piece.index, "title": title, "note": note}
+                for note in (told if piece.start == 0 else ())
+                if note
+            ]
+            add_counts(counts, {"noted": len(notes), "notes": notes})
             rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])
             counts["rejected"] = dict(sorted(rejected.items()))
         if piece.last:
             counts["molecules"] += ensemble is not None or piece.start > 0
             titles.pop(piece.index, None)
+            self.cut.pop(piece.index, None)
 
     def close(self, writer: Writer) -> int:
         """Move the file into place and print the summary; the exit code."""
         again = writer.finished
-        failures = self.counts["failures"]
+        failed = self.counts["failed"]
+        table = writer.list_failures()
         if self.counts["conformers"]:
             writer.finish()
         else:
             writer.discard()
-            if len(failures) == 1 and self.first_error is not None and not self.request.as_json:
+            if failed == 1 and self.first_error is not None and not self.request.as_json:
                 raise self.first_error
-        output.print_summary(self._summary(again), summary_text, self.request)
+        output.print_summary(self._summary(again, table), summary_text, self.request)
         if not self.counts["conformers"]:
             return 2
-        return 1 if failures else 0
+        return 1 if failed else 0
 
-    def _summary(self, again: bool) -> dict[str, Any]:
+    def _summary(self, again: bool, table: Path | None) -> dict[str, Any]:
         seconds = time.monotonic() - self.begun
         origin = provenance(self.settings)
         written = bool(self.counts["conformers"])
@@ -227,6 +234,7 @@ class Run:
             "preset": self.options.preset,
             "effort": self.options.effort,
             **self.counts,
+            "failures_file": None if table is None else str(table),
             "resumed_from": self.resumed,
             "finished_before": again,
             "seconds": round(seconds, 3),
@@ -267,7 +275,6 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         output.rate_line(summary, "conformers") + price_text(summary),
         *(f"  note: {brief(note['title'])}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
         *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
+        *output.more_failures(summary, MAX_FAILURES_SHOWN),
     ]
-    if len(failures) > MAX_FAILURES_SHOWN:
-        lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
     return "\n".join(lines)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from equidrift.cli.signals import ended_by_signals
 from equidrift.errors import InputError, LockedError
+from equidrift.files.failures import add_counts
+from equidrift.progress import Report
 from equidrift.scale.driver import Driver
-from equidrift.scale.folder import ShardFolder, ShardWriter
+from equidrift.scale.folder import ShardFolder, ShardWriter, shard_name
 from equidrift.scale.locks import exclusive, this_run
-from equidrift.scale.merging import summed
+from equidrift.scale.manifest import MANIFEST
 from equidrift.scale.pool import Call, Pool
 from equidrift.scale.shards import Shard
+from equidrift.scale.stores import Store, claim_store, store_at
 from equidrift.scale.writers import Gatherer
 
 
@@ -51,12 +56,15 @@ class Place:
     suffix: str
     command: str
     run: str
+    store: str | None = None
 
     @classmethod
-    def of(cls, folder: ShardFolder) -> Place:
-        """The place of a folder, for the workers of this process."""
+    def of(cls, folder: ShardFolder, store: str | None = None) -> Place:
+        """The place of a folder, or of the store in its stead, for the workers of this
+        process.
+        """
         path = str(folder.folder.absolute())
-        return cls(path, folder.suffix, folder.command, this_run())
+        return cls(path, folder.suffix, folder.command, this_run(), store)
 
     @contextmanager
     def writing(self, shard: Shard[Any]) -> Iterator[ShardWriter]:
@@ -86,20 +94,34 @@ class Work:
         function(request, shard, place) makes a shard.
     trial : callable
         trial(request, shard) makes its molecules and throws the result away.
+    store : str, optional
+        URL of the folder where the shards are put; None is OUT.shards.
     """
 
     request: Any  # every command has its own, and only its functions look into it
     function: Callable[..., Any]
     trial: Callable[..., Any]
+    store: str | None = None
 
 
 def make_shard(work: Work, shard: Shard[Any], place: Place) -> str:
     """In a worker: make a shard; why it cannot be made now, empty if it is."""
     try:
-        work.function(work.request, shard, place)
+        if place.store is None:
+            work.function(work.request, shard, place)
+        else:
+            _make_apart(work, shard, place, store_at(place.store))
     except LockedError as error:
         return str(error)
     return ""
+
+
+def _make_apart(work: Work, shard: Shard[Any], place: Place, store: Store) -> None:
+    """Make a shard in a folder of this node, and copy it to the store when it is whole."""
+    with tempfile.TemporaryDirectory(prefix="equidrift-") as folder:
+        store.fetch(Path(folder), shard_name(shard.index))
+        work.function(work.request, shard, replace(place, folder=folder, store=None))
+        store.put(Path(folder), shard_name(shard.index))
 
 
 def made(
@@ -123,7 +145,7 @@ def made(
     Shard, str
         And why it was not made: somebody else works on it. Empty if it is.
     """
-    place = Place.of(folder)
+    place = Place.of(folder, work.store)
 
     def call(shard: Shard[Any]) -> Call:
         return Call(make_shard, (work, shard, place), shard.named)
@@ -144,6 +166,7 @@ def gather(
     writer: Gatherer,
     counts: dict[str, Any],
     pool: Pool,
+    report: Report | None = None,
 ) -> None:
     """Every shard by the workers of a pool, and in order into the writer.
 
@@ -159,6 +182,9 @@ def gather(
         Of the run, to which those of each shard are added.
     pool : Pool
         As for `made`.
+    report : callable, optional
+        Called with the conformers of each shard, if the pool cannot tell them as they
+        come.
 
     Raises
     ------
@@ -166,20 +192,22 @@ def gather(
         If somebody else works on a shard.
     """
     writer.start()
-    folder = writer.folder
+    folder, store = writer.folder, None
+    if work.store is not None:
+        store = claim_store(work.store, folder.folder, writer.identity)
     for shard, locked in made(work, shards, folder, pool):
         if locked:
             raise LockedError(locked)
+        if store is not None:
+            store.fetch(folder.folder, shard_name(shard.index))
         done = folder.writer(shard.index, shard.identity)
         add_counts(counts, done.summary)
         writer.adopt(done, done.position, counts)
         folder.remove(shard.index)
-
-
-def add_counts(counts: dict[str, Any], further: Mapping[str, Any]) -> None:
-    """Add counts of a shard to those of the run: numbers, lists, and counts by reason."""
-    for name, value in further.items():
-        if isinstance(value, Mapping):
-            counts[name] = summed(counts[name], value)
-        else:
-            counts[name] = counts[name] + value
+        if store is not None:
+            store.remove(shard_name(shard.index))
+        if report is not None:
+            made_here = int(done.summary.get("conformers", 0))
+            report({"accepted": made_here, "drawn": int(done.summary.get("drawn", made_here))})
+    if store is not None:
+        store.remove(MANIFEST)

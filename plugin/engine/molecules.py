@@ -21,18 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.arguments import check_count
 from equidrift.checks.goals import EXACT, Goal, broken, total_miss
 from equidrift.checks.judges import NETWORK
 from equidrift.checks.molecule import REPEATED, Draw, judge
-from equidrift.engine.molecule_settings import MoleculeOptions, MoleculeSettings
-from equidrift.engine.run import MAX_ATTEMPTS
+from equidrift.engine.molecule_settings import MoleculeSettings
 from equidrift.errors import (
     ModelError,
     NoValidSamplesError,
     told_error,
 )
-from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, resolve
 from equidrift.seeds import sample_seeds
@@ -290,110 +287,3 @@ def _scored(made: Sequence[Ensemble], settings: MoleculeSettings) -> list[Ensemb
         e.replace(scores={name: column[k : k + 1] for name, column in columns.items()})
         for k, e in enumerate(made)
     ]
-
-
-def generate(  # noqa: PLR0913 - public
-    n: int = 1,
-    *,
-    model: object = "default",
-    progress: bool = False,
-    targets: Mapping[str, float | str] | None = None,
-    candidates: int | None = None,
-    guidance: float | None = None,
-    fragment: object = None,
-    seed: int = 0,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    max_attempts: int = MAX_ATTEMPTS,
-    relax: str = "none",
-    judge: str | Sequence[str] | None = None,
-    force: bool = False,
-    **model_options: Any,
-) -> list[Ensemble]:
-    """New molecules, n of them, valid and unique, each with bonds, charges, stereo and one
-    conformer.
-
-    Parameters
-    ----------
-    n : int
-        Molecules wanted, 1 or more.
-    model : str or MoleculeModel
-        "default" (the joint model), "latent", the path of weights you trained, or an
-        object with the methods of `MoleculeModel`.
-    progress : bool
-        Show a progress bar on stderr.
-    targets : mapping, optional
-        Property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends the
-        name. `scores` then tell what a network of properties, trained on other
-        molecules than the model, makes of each. Those of the graph, which RDKit computes
-        exactly, may also be "max", "min" or a limit: {"logP": 2.5, "QED": "max", "MW":
-        350, "TPSA": "<90", "SA": "min"}. Molecules beyond a limit are rejected.
-    candidates : int, optional
-        Draws of which the one nearest to the graph's targets is kept; None is 8 if
-        there are any that are no limits, else 1.
-    guidance : float, optional
-        Strength of the targets: 0 ignores them, 1 is plain conditioning, more is
-        classifier-free guidance; None is the model's own.
-    fragment : path, RDKit Mol, Ensemble or tuple, optional
-        A molecule whose heavy atoms are kept in place, while its hydrogens may give
-        way: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or (Molecule,
-        positions_A).
-    seed : int
-        Of the run. The molecules depend on it and not on the batch size (floats agree
-        to 1e-4 A).
-    steps : int, optional
-        Network calls of a sample, None for the model's default.
-    batch_size : int, optional
-        Samples in one call of the model, None for its own default.
-    max_attempts : int, optional
-        Draws per molecule asked for, before the run is given up.
-    relax : str, optional
-        "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
-        `xtb`).
-    judge : str or sequence of str, optional
-        "network", "gfn2" (orbital energies, gap and dipole, the extra `xtb`) or both;
-        None is "network" if there are targets.
-    force : bool, optional
-        Take targets outside the range of the training data, with a warning.
-    **model_options
-        Passed to the model.
-
-    Returns
-    -------
-    list of Ensemble
-        Ensembles of one conformer, n of them; `molecule.smiles` is canonical, with stereo.
-        provenance["rejected"] counts the draws of the run that were rejected, by
-        reason.
-
-    Raises
-    ------
-    NoValidSamplesError
-        If n valid and unique molecules cannot be found, with the reasons counted;
-        its `partial` lists those found.
-    UnknownNameError
-        For an unknown model or property, with the nearest name.
-    InputError, InputTypeError
-        For targets out of range or in contradiction, a fragment the model cannot hold,
-        or an option out of its range.
-    MissingDependencyError
-        For relax="gfn2" or judge="gfn2" without tblite.
-
-    Examples
-    --------
-    >>> import equidrift
-    >>> results = equidrift.generate(1, seed=3)
-    >>> len(results)
-    1
-    """
-    check_count("n", n)
-    options = MoleculeOptions.of_call(locals())
-    run, made = Tally(), []
-    with conformer_bar(n, shown=progress, label="molecules") as callback:
-        try:
-            for batch in batches(n, options.settings(callback), run):
-                made += batch
-        except NoValidSamplesError as error:
-            error.partial = made or None
-            raise
-    counts = {"drawn": run.drawn, "rejected": dict(sorted(run.rejected.items()))}
-    return [ensemble.replace(provenance={**ensemble.provenance, **counts}) for ensemble in made]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError
+from equidrift.files.failures import Failures
 from equidrift.files.finished import recall_finished, remember_finished
 from equidrift.files.formats import (
     APPENDED,
@@ -28,6 +29,7 @@ from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.files.pieces import write_pieces
 from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
+from equidrift.files.tabled import TabledFailures
 from equidrift.files.topologies import save_topology
 from equidrift.files.unpacked import pack
 from equidrift.files.whole import write_json
@@ -39,7 +41,7 @@ _PLACE = "place"  # in OUT.window: the position of the window it belongs to
 _PIECE = re.compile(r"\d{6,}\.npz(\.\d+\.part)?$")  # a piece in OUT.part, whole or torn
 
 
-class StreamWriter:
+class StreamWriter(TabledFailures):
     """Writes pieces to OUT so that a run that ends at any moment goes on where it
     stopped.
 
@@ -96,7 +98,7 @@ class StreamWriter:
         self.state: dict[str, Any] = self._nothing()
         self._held: tuple[Any, ...] | None = None
         self._flushed_s = time.monotonic()
-        refuse_inputs([*self.outputs, *self._scratch], inputs)
+        refuse_inputs([*self.outputs, self.failures, *self._scratch], inputs)
         self._open(overwrite)
 
     @property
@@ -111,7 +113,7 @@ class StreamWriter:
     def _scratch(self) -> list[Path]:
         topology = topology_path(self.fresh)
         made = [self.fresh] if topology is None else [self.fresh, topology]
-        return [self.part, self.journal, self.window, *made]
+        return [self.part, self.journal, self.window, self._failing, *made]
 
     @property
     def position(self) -> Position:
@@ -126,11 +128,18 @@ class StreamWriter:
 
     # Writing -----------------------------------------------------------------------------
 
-    def write(self, pieces: Pieces, position: Position, summary: Mapping[str, Any]) -> None:
-        """Add ensembles, each with the index of its first sample; the run has come to
-        `position`.
+    def write(
+        self,
+        pieces: Pieces,
+        position: Position,
+        summary: Mapping[str, Any],
+        failures: Failures = (),
+    ) -> None:
+        """Add ensembles, each with the index of its first sample, and rows of the table
+        of failures; the run has come to `position`.
         """
         self._begin()
+        self._fail(failures)
         size = self.state["size"]
         if self.appended:
             for ensemble, first in pieces:
@@ -244,7 +253,7 @@ class StreamWriter:
         self._write_journal()
 
     def _close(self) -> None:
-        told = {name: self.state[name] for name in ("position", "summary")}
+        told = {name: self.state[name] for name in ("position", "summary", "failed")}
         remember_finished(self.outputs, self.command, told)
         self.discard()
         self.finished = True
@@ -253,7 +262,7 @@ class StreamWriter:
         """Remove everything unfinished; the journal last, since it tells whose the rest
         is.
         """
-        for path in self._scratch[2:]:
+        for path in self._scratch[2:]:  # without the part and the journal
             path.unlink(missing_ok=True)
         if self.part.is_dir():
             foreign = [path.name for path in self.part.iterdir() if not _PIECE.search(path.name)]
@@ -274,7 +283,7 @@ class StreamWriter:
 
     def _nothing(self) -> dict[str, Any]:
         nothing = {"command": self.command, "position": [0, 0], "size": 0, "summary": {}}
-        return nothing | {"granted": False, "closing": False}
+        return nothing | {"granted": False, "closing": False, "failed": 0, "failures": 0}
 
     def _open(self, overwrite: bool) -> None:
         """Take up the journal, if there is one, and cut off what it does not count."""
@@ -290,7 +299,7 @@ class StreamWriter:
                 self.state |= told
                 self.finished = True
                 return
-        claim(self.outputs, own=own, overwrite=overwrite)
+        claim([*self.outputs, self.failures], own=own, overwrite=overwrite)
         if state is None:
             claim(self._scratch, overwrite=overwrite)
             self.discard()
@@ -338,6 +347,8 @@ class StreamWriter:
         """Whether everything that the journal counts is there; what it does not count
         is cut off.
         """
+        if not self._failures_whole(state):
+            return False
         size = state["size"]
         if not self.appended:
             return all(self.piece(k).is_file() for k in range(size))

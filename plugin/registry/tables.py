@@ -251,6 +251,7 @@ HOST_FUNCTIONS = {
     },
     "ray": {
         "RayPool": "equidrift.adapters.ray.pool:RayPool",
+        "Store": "equidrift.adapters.ray.store:Store",
     },
     "rdkit": {
         "MMFFEnergy": "equidrift.adapters.rdkit.mmff_energy:MMFFEnergy",

@@ -20,6 +20,11 @@ REFUSED = "refused.json"
 SHARDS = ".shards"
 
 
+def shard_name(index: int) -> str:
+    """With which the names of all files of a shard begin."""
+    return f"{index:06d}"
+
+
 def shards_beside(output: str | os.PathLike[str]) -> Path:
     """The folder of the shards of an output: OUT.shards."""
     path = Path(output)
@@ -96,14 +101,14 @@ class ShardFolder:
 
     def lock(self, index: int) -> Path:
         """The file that who writes that shard locks."""
-        return self.folder / f"{index:06d}.lock"
+        return self.folder / f"{shard_name(index)}.lock"
 
     def path(self, index: int) -> Path:
         """Of the shard of that number."""
-        return self.folder / f"{index:06d}{self.suffix}"
+        return self.folder / f"{shard_name(index)}{self.suffix}"
 
     def _refused(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.{REFUSED}"
+        return self.folder / f"{shard_name(index)}.{REFUSED}"
 
     def remember_refused(self, index: int, refused: Mapping[int, str]) -> None:
         """Note the molecules of a shard that end their process, for a later run."""
@@ -126,7 +131,7 @@ class ShardFolder:
 
     def remove(self, index: int) -> None:
         """Drop what is there of a shard."""
-        for path in self.folder.glob(f"{index:06d}*"):
+        for path in self.folder.glob(f"{shard_name(index)}*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def kept(self, first: int) -> int:

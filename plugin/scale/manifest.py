@@ -64,17 +64,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     raise InputError(f"{str(folder / MANIFEST)!r} is damaged: its fields are not ours")
 
 
-def check_manifest(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Refuse a folder of another run; errors as `put_manifest`."""
+def check_manifest(folder: Path, identity: Mapping[str, Any], named: str = "") -> None:
+    """Refuse a folder of another run, by its own name or another; errors as
+    `put_manifest`.
+    """
     if not (folder / MANIFEST).exists():
         return
     before, now = _flat(read_manifest(folder)["identity"]), _flat(plain(identity))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise InputError(
-                f"{str(folder)!r} has shards of another run: its {key} is {_told(before, key)}, "
-                f"and {_told(now, key)} is asked for; repeat that command, give another name for "
-                "the output, or remove the folder"
+                f"{named or str(folder)!r} has shards of another run: its {key} is "
+                f"{_told(before, key)}, and {_told(now, key)} is asked for; repeat that command, "
+                "give another name for the output, or remove the folder"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from equidrift.arguments import check_count
 from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import ConformerSettings, Piece, generate_windows
-from equidrift.engine.run import MAX_ATTEMPTS, check_counts
+from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
@@ -25,7 +25,7 @@ from equidrift.isolated import tell
 from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble, Frozen, Molecule
 from equidrift.scale.driver import Driver
-from equidrift.scale.pool import Call, LocalPool
+from equidrift.scale.pool import Call, LocalPool, pool_for
 from equidrift.scale.shards import Shard, shards_of
 from equidrift.stereo import check_stereo, isomers_of
 
@@ -131,9 +131,10 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     options = ConformerOptions.of_call(locals())
     names: dict[int, str] = {}
     source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo), charge)
-    if workers is None and threads is None:
-        return _sampled(source, n, options.settings(), options, names, progress)
-    pool = _pool(options, workers, threads)
+    settings = options.settings()  # refused here if they cannot be used
+    pool = pool_for(options.model, workers, threads)
+    if pool is None:
+        return _sampled(source, n, settings, options, names, progress)
     return _shared(source, n, options, names, pool, progress)
 
 
@@ -151,20 +152,6 @@ def _sampled(
         windows = generate_windows(source, n, settings=shown, window=window)
         for piece in chain.from_iterable(windows):
             yield _result(piece, options, names.pop(piece.index))
-
-
-def _pool(options: ConformerOptions, workers: int | None, threads: int | None) -> LocalPool:
-    """Workers for a run with these options, which are refused here if they cannot be used."""
-    count = check_count("workers", 1 if workers is None else workers)
-    check_counts(threads=threads)
-    options.settings()
-    kind = type(options.model)
-    if kind.__module__ == "__main__":
-        raise InputTypeError(
-            f"the model's class {kind.__name__} is defined in __main__, which workers cannot "
-            "import; put it into a module"
-        )
-    return LocalPool(count, threads)
 
 
 # By workers ------------------------------------------------------------------------------

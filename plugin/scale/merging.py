@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from equidrift.errors import InputError
+from equidrift.files.failures import add_counts, no_failures
 from equidrift.files.formats import suffix_of
 from equidrift.files.journal import fingerprint
 from equidrift.files.whole import write_json
+from equidrift.outputs import claim
 from equidrift.scale.folder import SHARDS, ShardFolder, ShardLook, shards_beside
 from equidrift.scale.manifest import check_manifest, read_manifest, read_total
 from equidrift.scale.shards import index_of
 from equidrift.scale.writers import GatheringWriter
 
-COLUMNS = ("index", "title", "reason", "error")  # of the table of failures
 SHOWN = 10  # numbers of shards in a message
-CRASHED, TOO_FEW, REFUSED = "ended its process", "too few valid conformers", "refused"
-
-
-def reason_of(error: str) -> str:
-    """The kind of a failure, by its text."""
-    if error.startswith("it ends its process"):
-        return CRASHED
-    return TOO_FEW if error.startswith("only ") else REFUSED
 
 
 def folder_of(path: str | os.PathLike[str]) -> ShardFolder:
@@ -80,7 +71,7 @@ def standing(folders: Sequence[ShardFolder], first: int = 0) -> Standing:
     counts = no_counts()
     for look in found.values():
         if look is not None:
-            add_told(counts, look.summary)
+            add_counts(counts, look.summary)
     shards = range(first, total[1]) if total is not None else ()
     return Standing(
         whole=[index for index, look in found.items() if look is not None],
@@ -102,25 +93,7 @@ def whole(
 
 def no_counts() -> dict[str, Any]:
     """Counts of nothing."""
-    return {"molecules": 0, "conformers": 0, "failed": 0, "failures_by_reason": {}}
-
-
-def add_told(counts: dict[str, Any], told: Mapping[str, Any]) -> None:
-    """Add what a shard tells: numbers, counts by reason, and failures as such counts."""
-    further = {
-        name: value for name, value in told.items() if isinstance(value, int) or name == "rejected"
-    }
-    for name, value in further.items():
-        before = counts.get(name, {} if isinstance(value, Mapping) else 0)
-        counts[name] = summed(before, value) if isinstance(value, Mapping) else before + value
-    reasons = Counter(reason_of(failure["error"]) for failure in told.get("failures", ()))
-    counts["failed"] += reasons.total()
-    counts["failures_by_reason"] = summed(counts["failures_by_reason"], reasons)
-
-
-def summed(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    """Counts by reason of two parts together, by name."""
-    return dict(sorted((Counter(first) + Counter(second)).items()))
+    return {"molecules": 0, "conformers": 0, **no_failures()}
 
 
 class Merging:
@@ -162,8 +135,9 @@ class Merging:
                 f"{str(self.output)!r}"
             )
         self.writer = GatheringWriter(self.output, identity, overwrite=overwrite)
-        self.failures = self.output.with_name(self.output.name + ".failures.csv")
+        self.failures = self.writer.failures
         self.manifest = self.output.with_name(self.output.name + ".manifest.json")
+        claim([self.manifest], own=any(self.writer.position), overwrite=overwrite)
         self.identity = identity
 
     def check(self) -> Standing:
@@ -187,15 +161,15 @@ class Merging:
         """Put the shards together; the counts of the whole."""
         found = self.check()
         position = self.writer.position
-        if found.counts["failed"]:
-            self._list_failures(found.whole)
         counts = no_counts() | self.writer.summary
         for index in found.whole:
             shard = whole(self.folders, index, self._start(index, position))
             if shard is None:
                 raise InputError(f"shard {index} has gone; start its job again")
-            add_told(counts, shard.summary)
+            add_counts(counts, shard.summary)
             self.writer.adopt(shard, shard.position, counts)
+        self.writer.list_failures(always=True)
+        counts = {name: value for name, value in counts.items() if not isinstance(value, list)}
         write_json(self.manifest, {"identity": self.identity, "counts": counts})
         if counts["conformers"]:
             self.writer.finish()
@@ -203,26 +177,7 @@ class Merging:
             self.writer.discard()
         return counts
 
-    def _list_failures(self, shards: Iterable[int]) -> None:
-        """The table of failures, of all shards that are still there."""
-        earlier = self.writer.summary.get("failures", ())
-        fresh = self.failures.with_name(self.failures.name + ".new")
-        with open(fresh, "w", newline="") as stream:
-            table = csv.writer(stream)
-            table.writerow(COLUMNS)
-            table.writerows(map(_row, earlier))
-            for index in shards:
-                shard = whole(self.folders, index)
-                if shard is not None:
-                    table.writerows(map(_row, shard.summary.get("failures", ())))
-        os.replace(fresh, self.failures)
-
     @staticmethod
     def _start(index: int, position: tuple[int, int]) -> tuple[int, int] | None:
         """Where the first shard begins if an earlier process ended within it."""
         return position if index == index_of(position) and position[1] else None
-
-
-def _row(told: Mapping[str, Any]) -> tuple[object, ...]:
-    error = str(told["error"])
-    return told.get("index", ""), told["title"], reason_of(error), error

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from equidrift.errors import CrashError, WorkerDiedError
+from equidrift.arguments import check_count
+from equidrift.errors import CrashError, InputTypeError, WorkerDiedError
 from equidrift.isolated import Child, request_of, value_of
 
 GRACE_S = 5.0  # for a worker that is asked to end to bring to disk what it has done
@@ -55,6 +56,34 @@ def threads_each(workers: int, threads: int | None) -> int:
     usable = getattr(os, "sched_getaffinity", None)  # macOS and Windows lack it
     cores = len(usable(0)) if usable is not None else os.cpu_count() or 1
     return max(1, (threads or cores) // workers)
+
+
+def pool_for(model: object, workers: int | None, threads: int | None) -> LocalPool | None:
+    """Workers of this machine that run a model; None if neither number is given.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For a number that is none of workers or threads, or a model that no other
+        process could import.
+    """
+    if workers is None and threads is None:
+        return None
+    count = check_count("workers", 1 if workers is None else workers)
+    if threads is not None:
+        check_count("threads", threads)
+    kind = type(model)
+    if kind.__module__ == "__main__":
+        raise InputTypeError(
+            f"the model's class {kind.__name__} is defined in __main__, which workers cannot "
+            "import; put it into a module"
+        )
+    return LocalPool(count, threads)
+
+
+def out_of_memory(what: str) -> WorkerDiedError:
+    """For a worker that got no more memory, and lived to tell."""
+    return WorkerDiedError(f"{what} ran out of memory")
 
 
 class LocalPool:
@@ -124,7 +153,11 @@ class LocalPool:
         except CrashError as error:
             self._drop(child)
             raise WorkerDiedError(str(error), error.signal) from error
-        return value_of(answer)
+        try:
+            return value_of(answer)
+        except MemoryError as error:  # a fresh process has more of it
+            self._drop(child)
+            raise out_of_memory(what) from error
 
     def _tell(self, event: Any) -> None:
         if self.on_event is not None:

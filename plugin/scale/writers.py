@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from equidrift.errors import InputError
@@ -71,8 +72,9 @@ class GatheringWriter(StreamWriter):
         return ShardFolder(self.shards, self.suffix, self.command)
 
     def adopt(self, shard: ShardWriter, position: Position, summary: Mapping[str, Any]) -> None:
-        """Add a whole shard; the run has come to `position`."""
+        """Add a whole shard, and what failed in it; the run has come to `position`."""
         self._begin()
+        self._fail(shard.summary.get("failures", ()))
         size = self.state["size"]
         count = shard.state["size"]
         if self.appended:
@@ -108,6 +110,7 @@ class GatheredOutput(StandardOutput):
     """Prints whole shards, which wait in a temporary folder."""
 
     command = "standard output"
+    identity: Mapping[str, Any] = MappingProxyType({})  # nothing could be taken up
     shards_wait, waiting = False, 0
 
     def start(self) -> None:
@@ -126,6 +129,7 @@ class GatheredOutput(StandardOutput):
     def adopt(self, shard: ShardWriter, position: Position, summary: Mapping[str, Any]) -> None:
         """Print the records of a whole shard."""
         del position, summary
+        self.fail(shard.summary.get("failures", ()))
         if shard.state["size"]:
             with open(shard.part, encoding="utf-8") as source:
                 shutil.copyfileobj(source, sys.stdout)

@@ -115,6 +115,8 @@ class StoredJournal(Strict):
     summary: dict[str, Any]
     granted: StrictBool = False
     closing: StrictBool = False
+    failed: Count = 0
+    failures: Count = 0
 
 
 class StoredCard(BaseModel):

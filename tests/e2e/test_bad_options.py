@@ -39,6 +39,7 @@ SHARED: dict[str, list[tuple[str, str]]] = {
     "shard": [("0/4", "k/K"), ("5/4", "k/K"), ("1", "k/K"), ("a/b", "k/K")],
     "ray": [("nowhere", "auto, HOST:PORT or ray://HOST:PORT"), ("host:x", "HOST:PORT")],
     "gpus_per_task": [("-1", "0 or more"), ("nan", "0 or more")],
+    "store": [("nowhere://x", "--ray")],
     "relax": RELAX,
     "set_": SET,
     "device": [("gpu", "give cpu, cuda"), ("cuda:x", "give cpu, cuda")],

@@ -67,15 +67,22 @@ def test_refine_gives_the_bytes_of_one_process_when_a_worker_is_killed(tmp_path:
         assert told[0][name] == told[1][name]
 
 
-def test_generate_gives_the_bytes_of_one_process_when_workers_draw_ahead(tmp_path: Path) -> None:
-    arguments = ["generate", "-n", 6, "--model", "baker", "--batch-size", 3, "--json"]
-    alone = run_shared([*arguments, "-o", "alone.sdf"], tmp_path)
+def test_generate_gives_the_bytes_of_one_process_when_workers_and_driver_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MORTAL", str(tmp_path / "site" / "dead"))
+    arguments = ["generate", "-n", 6, "--batch-size", 3, "--json", "--model"]
+    alone = run_shared([*arguments, "baker", "-o", "alone.sdf"], tmp_path)
     assert alone.returncode == 0, alone.stderr
-    two = run_shared([*arguments, "-o", "two.sdf", "--workers", 2], tmp_path)
-    assert two.returncode == 0, two.stderr
-    assert (tmp_path / "two.sdf").read_bytes() == (tmp_path / "alone.sdf").read_bytes()
-    told = [json.loads(run.stdout) for run in (alone, two)]
-    assert told[0]["drawn"] == told[1]["drawn"] > 6
+    # a worker dies at its first draw, and the driver after its first batch
+    torn = [*arguments, "mortal", "-o", "torn.sdf", "--workers"]
+    dead = run_shared([*torn, 2], tmp_path, {"torn.sdf.journal": [2]})
+    assert dead.returncode == -9 and (tmp_path / "site" / "dead").exists()
+    four = run_shared([*torn, 4], tmp_path)
+    assert four.returncode == 0, four.stderr
+    assert (tmp_path / "torn.sdf").read_bytes() == (tmp_path / "alone.sdf").read_bytes()
+    told = [json.loads(run.stdout) for run in (alone, four)]
+    assert told[0]["drawn"] == told[1]["drawn"] > 6 and told[1]["resumed_from"] > 0
 
 
 def test_poison_molecule_is_named_and_the_rest_is_there_when_it_kills_its_worker(

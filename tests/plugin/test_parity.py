@@ -21,10 +21,12 @@ from equidrift.montecarlo import run as md
 from equidrift.montecarlo.target import ChainSettings
 from equidrift.scale import many
 
-# options of the commands that have no counterpart: where results go, and how they are shown
-# and, but for sample_many, who shares the work
-COMMAND_ONLY = {"output", "overwrite", "as_json", "strict", "workers", "threads", "shard"}
-COMMAND_ONLY |= {"ray", "gpus_per_task"}
+# options of the commands that have no counterpart: where results go, how they are shown, and
+# who shares the work on a cluster
+COMMAND_ONLY = {"output", "overwrite", "as_json", "strict", "shard"}
+COMMAND_ONLY |= {"ray", "gpus_per_task", "store"}
+# of commands whose function makes one molecule: `sample_many` has them
+MANY_ONLY = {"sample": {"workers", "threads"}, "forecast": {"threads"}}
 # of commands that read a file themselves: in Python an argument of equidrift.load
 READING_ONLY = {"sample": {"smiles"}, "refine": {"top", "smiles"}}
 # arguments of the functions that have none
@@ -92,7 +94,7 @@ def test_command_and_function_offer_the_same(name: str) -> None:
     module, offered = CASES[name]
     asked = {NAMES[name].get(option, option) for option in options(module.command)}
     asked -= COMMAND_ONLY if name != "md" else {"as_json", "plot"}
-    asked -= READING_ONLY.get(name, set())
+    asked -= READING_ONLY.get(name, set()) | MANY_ONLY.get(name, set())
     asked -= MODES if name == "forecast" else set()
     offered -= FUNCTION_ONLY | PYTHON_ONLY.get(name, set())
     assert asked - offered == set(), "the command has what the function lacks"

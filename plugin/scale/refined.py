@@ -31,15 +31,17 @@ def refined_by(pool: Pool, parts: Iterator[Ensemble], asked: Asked) -> Iterator[
     def call(shard: Shard[Ensemble]) -> Call:
         return Call(refine_batch, (asked, shard), f"the work on batch {shard.index}")
 
-    for _, part in Driver(pool, call, call).run(shards_of(parts, size=1)):
+    for shard, part in Driver(pool, call, call).run(shards_of(parts, size=1)):
+        for reason in shard.refused.values():
+            raise WorkerDiedError(f"the refinement of a batch of conformers is given up: {reason}")
         yield part
 
 
-def refine_batch(asked: Asked, shard: Shard[Ensemble]) -> Ensemble:
-    """In a worker: one batch."""
-    for reason in shard.refused.values():
-        raise WorkerDiedError(f"the refinement of a batch of conformers is given up: {reason}")
+def refine_batch(asked: Asked, shard: Shard[Ensemble]) -> Ensemble | None:
+    """In a worker: one batch; None if it is refused."""
     (part,) = shard.entries
+    if shard.refused:
+        return None
     model, options, steps = asked
     return refine_part(part, _prepared(pickle.dumps((model, dict(options)))), steps)
 

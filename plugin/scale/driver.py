@@ -146,8 +146,12 @@ class Driver(Generic[T]):
             raise _hopeless(shard, "none of these molecules does it alone", str(error))
         self._deaths[shard.index] = 0
         self._rounds[shard.index] += 1
-        trials = self._trials[shard.index] = Trials(shard)
-        self._try(trials, trials.begin())
+        trials = Trials(shard)
+        parts = trials.begin()
+        if not parts:  # every molecule is refused, and the worker dies without them, too
+            raise _hopeless(shard, "all of them are refused already", str(error))
+        self._trials[shard.index] = trials
+        self._try(trials, parts)
 
     def _try(self, trials: Trials[T], parts: list[tuple[int, ...]]) -> None:
         for offsets in parts:

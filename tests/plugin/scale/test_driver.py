@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from equidrift.errors import WorkerDiedError
 from equidrift.scale.driver import AHEAD, Driver
 from equidrift.scale.pool import Call
-from equidrift.scale.shards import shards_of
+from equidrift.scale.shards import Shard, shards_of
 
 SIZE = 8
 
@@ -91,6 +91,17 @@ def test_run_ends_with_advice_when_no_molecule_is_to_blame() -> None:
 def test_run_ends_when_every_molecule_kills_its_worker() -> None:
     with pytest.raises(WorkerDiedError, match="each does it"):
         outcome(Workers(2, dict.fromkeys(range(8), 10**6)), 8)
+
+
+def test_run_ends_when_a_worker_dies_with_every_molecule_refused() -> None:
+    shard = Shard(0, (0, 0), (1, 2), dict.fromkeys(range(2), "it ends its process"))
+    driver = Driver(
+        Workers(2, most=-1),  # no molecule is needed to end it
+        lambda shard: Call(print, (shard,), "shard"),
+        lambda shard: Call(print, (shard,), "trial"),
+    )
+    with pytest.raises(WorkerDiedError, match="all of them are refused already"):
+        list(driver.run(iter([shard])))
 
 
 def test_input_is_read_no_further_than_the_workers_need() -> None:

@@ -80,8 +80,9 @@ def test_allow_list(path: Path) -> None:
         }.get(inner[0], set())
         assert other <= {"numpy"} | own_need | lazily.get(inner[-1], set())
     elif folder == "adapters":
-        measured = {"openconf", "Auto3D"} if inner[-1] == "rivals.py" else set()
-        assert other <= {"numpy", "tblite", "h5py", "pandas", "posebusters"} | measured | HOSTS
+        extras = {"rivals.py": {"openconf", "Auto3D"}, "store.py": {"fsspec"}}
+        own_need = extras.get(inner[-1], set())
+        assert other <= {"numpy", "tblite", "h5py", "pandas", "posebusters"} | own_need | HOSTS
         assert len(other & HOSTS) <= 1, "an adapter imports one host"
         others = {name for name in own if name.startswith("equidrift.adapters.")}
         others -= {name for name in others if name.split(".")[2] == inner[0]}

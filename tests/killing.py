@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 RUN = """
@@ -72,3 +74,54 @@ def run_until(
 def moments(done: subprocess.CompletedProcess[str]) -> int:
     """How many steps a command that came to its end has taken."""
     return int(done.stderr.rpartition("moments ")[2])
+
+
+class Killed(Exception):
+    """Stands for kill -9 at a step of a write."""
+
+
+def same_when_killed_at_any_step(
+    run: Callable[[], None],
+    folder: Path,
+    modules: Iterable[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[dict[str, bytes], int]:
+    """What a run writes into a folder, and its steps: killed at each of them and given
+    again, it must write the same.
+
+    Parameters
+    ----------
+    run : callable
+        Writes, from where it was killed; the folder is empty when it begins.
+    modules : of `equidrift.files`, whose moments are the steps
+    """
+    left = 0
+
+    def moment(name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed(name)
+
+    for module in modules:
+        monkeypatch.setattr(f"equidrift.files.{module}.moment", moment)
+
+    def made() -> dict[str, bytes]:
+        found = {file.name: file.read_bytes() for file in folder.iterdir()}
+        for name in found:
+            (folder / name).unlink()
+        return found
+
+    run()
+    whole, at = made(), 0
+    while True:
+        at += 1
+        left = at
+        try:
+            run()
+        except Killed:
+            left = 0
+            run()
+            assert made() == whole
+            continue
+        return whole, at

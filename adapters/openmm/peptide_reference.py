@@ -21,7 +21,7 @@ from equidrift.engine.conformers import sample_molecule
 from equidrift.geometry import Floats
 from equidrift.peptides import capped_peptide
 from equidrift.torsions import TorsionTree
-from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV
+from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
 TEMPERATURE_K = 300.0
 LADDER_K = (TEMPERATURE_K, 360.0, 430.0, 520.0)
@@ -50,7 +50,7 @@ def reference(sequence: str, seconds: float, seed: int = 0) -> Reference:
     integrator.setRandomNumberSeed(seed + 1)
     platform = openmm.Platform.getPlatform("Reference")
     simulation = app.Simulation(topology, system, integrator, platform)
-    prepare(simulation, start_A * 0.1, temperature_K=TEMPERATURE_K, seed=seed)
+    prepare(simulation, start_A * NM_PER_A, temperature_K=TEMPERATURE_K, seed=seed)
     states: list[dict[str, Any]] = [{"temperature": kelvin * unit.kelvin} for kelvin in LADDER_K]
     turns = SoftenedTurns(system, tree, TURNS).at(1.0)
     exchange = ProposalReplicaExchange(states, simulation, STEPS, turns, 1, seed=seed)
@@ -59,7 +59,7 @@ def reference(sequence: str, seconds: float, seed: int = 0) -> Reference:
         exchange.simulate(1)
         state = exchange.replicaConformation[exchange.replicaStateIndex.index(0)]
         frames.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-        simulation.context.setPositions(frames[-1] * 0.1)
+        simulation.context.setPositions(frames[-1] * NM_PER_A)
         found = simulation.context.getState(energy=True).getPotentialEnergy()
         energies.append(found.value_in_unit(unit.kilojoule_per_mole))
     first = len(frames) // 10

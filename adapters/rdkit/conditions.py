@@ -11,7 +11,7 @@ from rdkit.Chem import rdDistGeom
 from rdkit.Geometry import Point3D
 
 from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
-from equidrift.adapters.rdkit.interrupts import own_interrupts
+from equidrift.adapters.rdkit.interrupts import embedded_ids
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Known
 from equidrift.geometry import superposed
@@ -148,8 +148,8 @@ def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.flo
     options.SetCoordMap(
         {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist(), strict=True)}
     )
-    with rdBase.BlockLogs(), own_interrupts():
-        ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
+    ids = embedded_ids(mol, count, options)
+    with rdBase.BlockLogs():
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
     out = []
     for k in ids:

@@ -6,6 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom
 
 
 @contextmanager
@@ -22,3 +26,11 @@ def own_interrupts() -> Iterator[None]:
         handler = signal.getsignal(signal.SIGINT)  # what Python believes to be in place
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
+
+
+def embedded_ids(mol: Chem.Mol, count: int, options: Any) -> list[int]:
+    """The ids of conformers that RDKit embeds with these parameters, without its log; -1
+    for what it gave up for want of time.
+    """
+    with rdBase.BlockLogs(), own_interrupts():
+        return list(rdDistGeom.EmbedMultipleConfs(mol, count, options))

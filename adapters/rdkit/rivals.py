@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
+from equidrift.adapters.rdkit.interrupts import embedded_ids
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.records import Molecule
@@ -43,9 +44,7 @@ def etkdg(molecule: Molecule, n: int, seed: int, *, version: str = "ETKDGv3") ->
     options = getattr(rdDistGeom, version)()
     options.randomSeed = seed + 1  # 0 would be as good, -1 none
     options.numThreads = 1
-    with rdBase.BlockLogs():
-        ids = list(rdDistGeom.EmbedMultipleConfs(mol, n, options))
-    return _positions(mol, ids)
+    return _positions(mol, embedded_ids(mol, n, options))
 
 
 def etkdg_mmff(

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from equidrift.adapters.rdkit.interrupts import own_interrupts
+from equidrift.adapters.rdkit.interrupts import embedded_ids
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.threads import thread_count
 from equidrift.errors import CrashError, TimeLimitError
@@ -34,8 +34,7 @@ def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
     """What RDKit embeds, (k, n_atoms, 3) with k <= count."""
     begun = time.monotonic()
     try:
-        with rdBase.BlockLogs(), own_interrupts():
-            ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
+        ids = embedded_ids(mol, count, options)
     except RuntimeError:
         return np.zeros((0, mol.GetNumAtoms(), 3))
     if -1 in ids:  # out of time, RDKit drops also what it had made

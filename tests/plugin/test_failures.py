@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -13,12 +14,9 @@ from equidrift.files.failures import add_counts, add_failures, no_failures
 from equidrift.files.stream import StreamWriter
 from tests.commands import Cli, caller
 from tests.conftest import make_ensemble
+from tests.killing import same_when_killed_at_any_step
 
 COMMAND = {"n": 1}
-
-
-class Killed(Exception):
-    """The process ends here."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,16 +42,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_table_of_failures_is_whole_when_the_writer_is_killed_at_any_step(
     made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, left = tmp_path / "x.sdf", 0
-
-    def moment(name: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Killed(name)
-
-    for module in ("stream", "whole", "tabled"):
-        monkeypatch.setattr(f"equidrift.files.{module}.moment", moment)
+    path = tmp_path / "x.sdf"
 
     def run() -> None:
         writer = StreamWriter(path, COMMAND)
@@ -66,27 +55,12 @@ def test_table_of_failures_is_whole_when_the_writer_is_killed_at_any_step(
         else:
             writer.discard()
 
-    run()
-    whole = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    modules = ("stream", "whole", "tabled")
+    whole, steps = same_when_killed_at_any_step(run, tmp_path, modules, monkeypatch)
     assert sorted(whole) == [*(["x.sdf"] if made else []), "x.sdf.failures.csv"]
-    assert [row["title"] for row in rows(tmp_path / "x.sdf.failures.csv")] == [
-        f'm{k}, "odd"' for k in range(6)
-    ]
-    at = 0
-    while True:
-        for name in whole:
-            (tmp_path / name).unlink()
-        at += 1
-        left = at
-        try:
-            run()
-        except Killed:
-            left = 0
-            run()
-            assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == whole
-            continue
-        break
-    assert at > 5
+    table = io.StringIO(whole["x.sdf.failures.csv"].decode())
+    assert [row["title"] for row in csv.DictReader(table)] == [f'm{k}, "odd"' for k in range(6)]
+    assert steps > 5
 
 
 def test_failures_are_listed_without_a_table_when_they_are_few(tmp_path: Path) -> None:

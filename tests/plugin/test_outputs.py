@@ -17,6 +17,7 @@ from equidrift.files.stream import StreamWriter
 from equidrift.files.trajectory_stream import TrajectoryStream
 from equidrift.outputs import claim, same_file, topology_beside
 from tests.conftest import make_ensemble
+from tests.killing import same_when_killed_at_any_step
 
 COMMAND = {"n": 1}
 
@@ -151,24 +152,11 @@ def test_writer_keeps_its_result_when_a_file_appears_meanwhile(tmp_path: Path) -
     assert path.read_text().count("$$$$") == 2
 
 
-class Killed(Exception):
-    """Stands for kill -9 at a step of a write."""
-
-
 @pytest.mark.parametrize("suffix", [".sdf", ".npz", ".traj", ".dcd"])
 def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, left = tmp_path / f"x{suffix}", 0
-
-    def moment(name: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Killed(name)
-
-    for module in ("stream", "whole"):
-        monkeypatch.setattr(f"equidrift.files.{module}.moment", moment)
+    path = tmp_path / f"x{suffix}"
 
     def run() -> None:
         writer = StreamWriter(path, COMMAND)
@@ -178,27 +166,9 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
             writer.write([(make_ensemble("imine"), 2 * k)], (k + 1, 0), {"done": k})
         writer.finish()
 
-    def made() -> dict[str, bytes]:
-        found = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-        for name in found:
-            (tmp_path / name).unlink()
-        return found
-
-    run()
-    whole, at = made(), 0
+    whole, steps = same_when_killed_at_any_step(run, tmp_path, ("stream", "whole"), monkeypatch)
     assert sorted(whole) == sorted([path.name, *(["x.top.pdb"] if suffix == ".dcd" else [])])
-    while True:
-        at += 1
-        left = at
-        try:
-            run()
-        except Killed:
-            left = 0
-            run()
-            assert made() == whole
-            continue
-        break
-    assert at > 10
+    assert steps > 10
 
 
 def test_stream_claims_every_sample_and_the_topology(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from equidrift.models.conformers.distance.objective import (
 )
 from equidrift.models.conformers.distance.sampler import TASK, DistanceOptions
 from equidrift.models.shared.batches import Batched
-from equidrift.models.shared.config import TrainingConfig
+from equidrift.models.shared.config import TrainingConfig, initial
 from equidrift.models.shared.run import Task, own_random_state, training_of
 
 SIGMA_MIN_A, SIGMA_MAX_A = 0.01, 10.0  # of the training; the sampler begins below
@@ -36,7 +36,8 @@ class DistanceTraining(TrainingConfig):
 
     `data` names a folder of shards that `tools/make_distance_data.py` wrote: gfn2*.npz
     and mmff_*.npz. `gfn2_share` is the share of the former in the draws. `held_out`
-    names shards of molecules that are not trained on.
+    names shards of molecules that are not trained on. `init` names weights to go on
+    from.
     """
 
     schedule_defaults: ClassVar[dict[str, Any]] = {
@@ -50,11 +51,19 @@ class DistanceTraining(TrainingConfig):
     held_out: list[str] = Field(default=[])
     gfn2_share: float = Field(default=0.3, ge=0, le=1)
     pairs_per_batch: int = Field(default=5000, ge=3)
+    init: str | None = None
 
     def begin(self) -> DistanceNetwork:
-        """The network, of random weights that depend on the seed alone."""
-        with own_random_state(self.seed):
-            return DistanceNetwork(DistanceConfig(**self.network))
+        """The network: that of `init`, or one of random weights that depend on the seed
+        alone.
+        """
+        if self.init is None:
+            with own_random_state(self.seed):
+                return DistanceNetwork(DistanceConfig(**self.network))
+        state, card = initial(self.init, (TASK,), self.network)
+        network = DistanceNetwork(DistanceConfig(**card["config"]))
+        network.load_state_dict(state)
+        return network
 
 
 @dataclasses.dataclass(frozen=True)

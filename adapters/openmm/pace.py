@@ -68,18 +68,17 @@ def paced_steps(
 
     Examples
     --------
-    >>> import equidrift, openmm
-    >>> from openmm import app
+    >>> from openmm import LangevinMiddleIntegrator, app
+    >>> from equidrift import mmff_system, sample
     >>> from equidrift.montecarlo.proposals import uniform_proposer
     >>> from equidrift.torsions import TorsionTree
-    >>> ensemble = equidrift.sample("CCCCO", 1, model="etkdg")
-    >>> topology, positions = ensemble.to_openmm()
-    >>> system = equidrift.mmff_system(ensemble.molecule)
-    >>> integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
-    >>> simulation = app.Simulation(topology, system, integrator)
-    >>> simulation.context.setPositions(positions[0])
-    >>> proposer = uniform_proposer(TorsionTree.of(ensemble.molecule))
-    >>> paced_steps(simulation, proposer, n_proposals=10, share=0.5) >= 1
+    >>> butanol = sample("CCCCO", 1, model="etkdg")
+    >>> topology, (positions,) = butanol.to_openmm()
+    >>> langevin = LangevinMiddleIntegrator(300, 1, 0.001)
+    >>> simulation = app.Simulation(topology, mmff_system(butanol.molecule), langevin)
+    >>> simulation.context.setPositions(positions)
+    >>> turns = uniform_proposer(TorsionTree.of(butanol.molecule))
+    >>> paced_steps(simulation, turns, n_proposals=10, share=0.5) >= 1
     True
     """
     if not 0 < share < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +97,8 @@ def place(  # noqa: PLR0913 - public
         shapes = sample_molecule(molecule, conformers, model=SHAPES, seed=check_seed(seed))
     else:
         shapes = as_ensemble(ligand)
-    found, _ = poses_of(
-        shapes,
-        pocket_of(pocket),
-        n,
-        centre_A=centre_A,
-        radius_A=radius_A,
-        starts=starts,
-        chain=chain,
-        temperature_K=temperature_K,
-        seed=seed,
-    )
-    return found
+    wanted = Placement(n, centre_A, radius_A, starts, chain, temperature_K, seed)
+    return poses_of(shapes, pocket_of(pocket), wanted)[0]
 
 
 def pocket_of(what: object) -> Ensemble:
@@ -136,34 +127,44 @@ def pocket_of(what: object) -> Ensemble:
     return Ensemble(records[0].molecule, records[0].positions_A[:1])
 
 
-def poses_of(  # noqa: PLR0913 - the arguments of `place`
-    shapes: Ensemble,
-    pocket: Ensemble,
-    n: int,
-    *,
-    centre_A: ArrayLike | None,
-    radius_A: float,
-    starts: int,
-    chain: int | None,
-    temperature_K: float,
-    seed: int,
+@dataclass(frozen=True)
+class Placement:
+    """How a ligand is placed: the arguments of `place` of these names."""
+
+    n: int
+    centre_A: ArrayLike | None
+    radius_A: float
+    starts: int
+    chain: int | None
+    temperature_K: float
+    seed: int
+
+
+def poses_of(
+    shapes: Ensemble, pocket: Ensemble, wanted: Placement
 ) -> tuple[Ensemble, dict[str, Any]]:
     """Poses or frames, see `place`, and what the command line says of them."""
-    check_count("n", n)
-    check_count("starts", starts)
-    energy = _interaction(shapes, pocket, centre_A, radius_A)
-    found = resolve(POSES["place"])(energy, shapes.positions_A, n, starts=starts, seed=seed)
+    check_count("n", wanted.n)
+    check_count("starts", wanted.starts)
+    energy = _interaction(shapes, pocket, wanted.centre_A, wanted.radius_A)
+    found = resolve(POSES["place"])(
+        energy, shapes.positions_A, wanted.n, starts=wanted.starts, seed=wanted.seed
+    )
     if not len(found.energies_eV):
         raise NoValidSamplesError(
             "no pose has a finite energy; give a larger --radius or another --centre",
-            {"outside": starts},
+            {"outside": wanted.starts},
         )
     kcal = (found.energies_eV * KCAL_MOL_PER_EV).tolist()
     counts: dict[str, Any] = {"poses": len(kcal), "interaction_kcal_mol": kcal}
     positions_A, energies_eV, conformers = found.positions_A, found.energies_eV, found.conformers
-    if chain is not None:
+    if wanted.chain is not None:
         frames = resolve(POSES["chain"])(
-            energy, positions_A[0], chain, temperature_K=temperature_K, seed=seed
+            energy,
+            positions_A[0],
+            wanted.chain,
+            temperature_K=wanted.temperature_K,
+            seed=wanted.seed,
         )
         positions_A, energies_eV = frames.positions_A, frames.energies_eV
         conformers = np.full(len(energies_eV), found.conformers[0])

@@ -172,10 +172,10 @@ def refine_trajectory(
     n: int = 1,
     *,
     level: float = 0.3,
+    charge: int | None = None,
     model: object = "default",
     seed: int = 0,
     progress: bool = False,
-    charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
     """Refined versions of a coarse trajectory, n of them, by partial noising and denoising
@@ -189,7 +189,7 @@ def refine_trajectory(
         As for `forecast`.
     level : float
         How far it is noised: above 0 (little changes) to 1 (nothing is kept).
-    model, seed, progress, charge, **options
+    charge, model, seed, progress, **options
         As for `forecast`, but frames that stay broken are reported unless
         broken="redraw".
 

@@ -42,46 +42,21 @@ WORST_KCAL_MOL = 25.0  # above this a geometry is no start for a calculation
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one molecule.
-
-    Parameters
-    ----------
-    smiles : str
-        The molecule.
-    kinds : tuple of str
-        What it counts for, of `KINDS`.
-    answered : bool
-        Whether there was a valid conformer.
-    refined : bool
-        Whether a network moved it.
-    changed : bool
-        Whether the graph or stereo of what GFN2-xTB made of it is another one.
-    released_kcal_mol : float
-        NaN without an answer, or if GFN2-xTB fails.
-    """
+    """What came of one molecule."""
 
     smiles: str
-    kinds: tuple[str, ...]
-    answered: bool
-    refined: bool = False
-    changed: bool = False
-    released_kcal_mol: float = float("nan")
+    kinds: tuple[str, ...]  # what it counts for, of `KINDS`
+    answered: bool  # whether there was a valid conformer
+    refined: bool = False  # whether a network moved it
+    changed: bool = False  # whether GFN2-xTB made another graph or stereo of it
+    released_kcal_mol: float = float("nan")  # without an answer, or if GFN2-xTB fails
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+    """The table as one object: all molecules of the list if `full` (ten minutes of a core),
+    else every eighth; `progress` is told every molecule.
 
-    Parameters
-    ----------
-    full : bool, optional
-        All molecules of the list (ten minutes of a core); else every eighth.
-    progress : callable, optional
-        Called with a line of text for every molecule.
-
-    Raises
-    ------
-    InputError
-        If there is no list; MissingDependencyError without tblite.
+    Raises `InputError` if there is no list, and `MissingDependencyError` without tblite.
     """
     require_tblite()
     say = progress or silent

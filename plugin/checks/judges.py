@@ -127,14 +127,7 @@ def pareto(
 ) -> list[dict[str, Any]]:
     """Molecules that no other one is as near to every target as and nearer to one.
 
-    Parameters
-    ----------
-    targets : mapping of str to float or str
-        What was asked for of each property.
-    scores : mapping of str to sequence of float
-        Values of all molecules by property.
-    smiles : sequence of str
-        Of the molecules.
+    `targets` and `scores` are those of `achieved`; `smiles` names the molecules.
 
     Returns
     -------

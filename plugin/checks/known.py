@@ -29,39 +29,22 @@ MAX_LISTED = 4  # problems that a message names
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of one molecule.
+    """What is known of one molecule: k atoms held in their places, r bounded distances.
 
-    Parameters
-    ----------
-    molecule : Molecule
-        The graph.
-    atoms : array of int, shape (k,)
-        Indices of held atoms.
-    positions_A : array, shape (k, 3)
-        Where they are held.
-    pairs : array of int, shape (r, 2)
-        Atoms whose distance lies within `lower_A` and `upper_A`.
-    lower_A, upper_A : array, shape (r,)
-        Bounds of the distances.
-    tolerance_A : float
-        By how much a valid sample may miss a bound.
-    note : str
-        What a user should know about the match of the core, or empty.
-
-    Raises
-    ------
-    InputError
-        If no geometry of the molecule can satisfy it; the message names the atoms.
+    Raises `InputError` if no geometry of the molecule can satisfy it; the message names
+    the atoms.
     """
 
     molecule: Molecule
+    # (k,) indices of the held atoms, and (k, 3) where they are held
     atoms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     positions_A: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    # (r, 2) atoms whose distance lies within the bounds (r,)
     pairs: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     lower_A: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     upper_A: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    tolerance_A: float = TOLERANCE_A
-    note: str = ""
+    tolerance_A: float = TOLERANCE_A  # by how much a valid sample may miss a bound
+    note: str = ""  # what a user should know about the match of the core, or empty
 
     def __post_init__(self) -> None:
         n = self.molecule.n_atoms

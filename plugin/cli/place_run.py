@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from equidrift._version import __version__
-from equidrift.api.poses import SHAPES, pocket_of, poses_of
+from equidrift.api.poses import SHAPES, Placement, pocket_of, poses_of
 from equidrift.cli import output
 from equidrift.cli.place import Request
 from equidrift.engine.conformers import sample_molecule
@@ -93,17 +93,9 @@ def _shapes(request: Request) -> Ensemble:
 
 def _made(request: Request) -> tuple[Ensemble, dict[str, Any]]:
     """Poses, or frames of a chain; and what is said of them."""
-    return poses_of(
-        _shapes(request),
-        pocket_of(request.pocket),
-        request.n,
-        centre_A=request.centre,
-        radius_A=request.radius,
-        starts=request.starts,
-        chain=request.chain,
-        temperature_K=request.temperature,
-        seed=request.seed,
-    )
+    r = request
+    wanted = Placement(r.n, r.centre, r.radius, r.starts, r.chain, r.temperature, r.seed)
+    return poses_of(_shapes(request), pocket_of(request.pocket), wanted)
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

@@ -210,26 +210,13 @@ def pick_lowest(
 class DiversePick:
     """The first of a few candidates that differs from the samples before it in some
     torsion; if none does, a sample's own draw.
-
-    Parameters
-    ----------
-    molecule : Molecule
-        The graph.
-    draw : Draw
-        Makes raw conformers of seeds.
-    candidates : int
-        Draws per sample at most, its own included.
-    mirror : bool
-        Offer mirror images, too.
-    known : Known or None
-        Atoms held in their places.
     """
 
     molecule: Molecule
-    draw: Draw
-    candidates: int
-    mirror: bool
-    known: Known | None = None
+    draw: Draw  # makes raw conformers of seeds
+    candidates: int  # draws per sample at most, its own included
+    mirror: bool  # whether mirror images are offered, too
+    known: Known | None = None  # atoms held in their places
 
     def __call__(self, first: int, slots: NDArray[np.int64]) -> Positions:
         """The raw conformers (k, n_atoms, 3) of some slots (k,) of the block whose first

@@ -22,37 +22,18 @@ from equidrift.records import Molecule
 
 @dataclass(frozen=True)
 class LowestPick:
-    """The lowest new candidate for each sample.
-
-    Parameters
-    ----------
-    molecule : Molecule
-        The graph.
-    draw : Draw
-        Makes raw conformers of seeds.
-    relax : callable
-        positions_A (k, n_atoms, 3) -> relaxed ones and energies_eV (k,) of a force
-        field, around what is held.
-    energy : EnergyRefiner or None
-        The learned energy, None to rank by the force field alone.
-    effort : int
-        Candidates for each sample.
-    cross : bool
-        Make the further ones by crossing.
-    mirror : bool
-        Offer mirror images, too.
-    known : Known or None
-        What is held.
-    """
+    """The lowest new candidate for each sample."""
 
     molecule: Molecule
-    draw: Draw
+    draw: Draw  # makes raw conformers of seeds
+    # positions_A (k, n_atoms, 3) -> relaxed ones and energies_eV (k,) of a force field, around
+    # what is held
     relax: Callable[[Positions], Relaxed]
-    energy: EnergyRefiner | None
-    effort: int
-    cross: bool
-    mirror: bool
-    known: Known | None = None
+    energy: EnergyRefiner | None  # the learned one; None to rank by the force field alone
+    effort: int  # candidates for each sample
+    cross: bool  # whether the further ones are made by crossing
+    mirror: bool  # whether mirror images are offered, too
+    known: Known | None = None  # what is held
 
     def __call__(
         self, first: int, slots: NDArray[np.int64], kept: KeptPool | None

@@ -14,6 +14,9 @@ from equidrift.records import Ensemble
 
 Pieces = Sequence[tuple[Ensemble, int]]  # each with the index of its first sample
 Position = tuple[int, int]  # (molecules done, samples done of the next)
+Told = Mapping[str, Any]  # what a run wants to remember: its summary so far, or its command
+AnyPath = str | os.PathLike[str]
+Inputs = Sequence[AnyPath]  # what a run reads, and never writes
 
 
 def fingerprint(command: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from equidrift.files.failures import LISTED, Failures, table_text
-from equidrift.files.journal import Pieces, Position
+from equidrift.files.journal import Pieces, Position, Told
 from equidrift.registry import host_function
 
 
@@ -23,11 +23,7 @@ class StandardOutput:
         self._failed = 0
 
     def write(
-        self,
-        pieces: Pieces,
-        position: Position,
-        summary: Mapping[str, Any],
-        failures: Failures = (),
+        self, pieces: Pieces, position: Position, summary: Told, failures: Failures = ()
     ) -> None:
         """Print the records."""
         del position, summary

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from equidrift.files.formats import (
     suffix_of,
     topology_path,
 )
-from equidrift.files.journal import Pieces, Position, fingerprint, synced_size
+from equidrift.files.journal import (
+    AnyPath,
+    Inputs,
+    Pieces,
+    Position,
+    Told,
+    fingerprint,
+    synced_size,
+)
 from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.files.pieces import write_pieces
 from equidrift.files.plain import plain
@@ -77,12 +85,7 @@ class StreamWriter(TabledFailures):
     grows = True  # whether formats that can be added to are; else pieces are kept until the end
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        command: Mapping[str, Any],
-        *,
-        inputs: Sequence[str | os.PathLike[str]] = (),
-        overwrite: bool = False,
+        self, path: AnyPath, command: Told, *, inputs: Inputs = (), overwrite: bool = False
     ) -> None:
         self.path = check_output(path)
         self.suffix = suffix_of(path)
@@ -129,11 +132,7 @@ class StreamWriter(TabledFailures):
     # Writing -----------------------------------------------------------------------------
 
     def write(
-        self,
-        pieces: Pieces,
-        position: Position,
-        summary: Mapping[str, Any],
-        failures: Failures = (),
+        self, pieces: Pieces, position: Position, summary: Told, failures: Failures = ()
     ) -> None:
         """Add ensembles, each with the index of its first sample, and rows of the table
         of failures; the run has come to `position`.
@@ -379,11 +378,7 @@ Writer = StreamWriter | StandardOutput
 
 
 def open_stream(
-    path: str | os.PathLike[str],
-    command: Mapping[str, Any],
-    *,
-    inputs: Sequence[str | os.PathLike[str]] = (),
-    overwrite: bool = False,
+    path: AnyPath, command: Told, *, inputs: Inputs = (), overwrite: bool = False
 ) -> Writer:
     """A `StreamWriter`, or what prints to standard output for "-"; errors as
     `StreamWriter`.

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 
 from equidrift.errors import InputError
 from equidrift.files.formats import STDOUT, suffix_of
-from equidrift.files.journal import Position
+from equidrift.files.journal import AnyPath, Inputs, Position, Told
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.stream import StreamWriter
 from equidrift.outputs import moment
@@ -29,12 +29,7 @@ class GatheringWriter(StreamWriter):
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        command: Mapping[str, Any],
-        *,
-        inputs: Sequence[str | os.PathLike[str]] = (),
-        overwrite: bool = False,
+        self, path: AnyPath, command: Told, *, inputs: Inputs = (), overwrite: bool = False
     ) -> None:
         self.identity = dict(command)
         self.shards = shards_beside(path)
@@ -147,11 +142,7 @@ Gatherer = GatheringWriter | GatheredOutput
 
 
 def open_gathering(
-    path: str | os.PathLike[str],
-    command: Mapping[str, Any],
-    *,
-    inputs: Sequence[str | os.PathLike[str]] = (),
-    overwrite: bool = False,
+    path: AnyPath, command: Told, *, inputs: Inputs = (), overwrite: bool = False
 ) -> Gatherer:
     """A `GatheringWriter`, or what prints for "-"; errors as `StreamWriter`."""
     if os.fspath(path) == STDOUT:

@@ -11,6 +11,7 @@ pairs to work on.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from equidrift.checks.valency import VALENCES
 from equidrift.errors import UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES, USUAL
+from equidrift.records import SYMBOLS
 
 Type = tuple[int, int, int]  # element, formal charge, hydrogens carried
 ORDERS = 9  # sums of bond orders that are told apart: 0 to 8, and more
@@ -89,50 +91,40 @@ class Alphabet:
         return tuple(int(np.flatnonzero(row).max()) for row in self.fits)
 
 
+def _types(text: str) -> tuple[Type, ...]:
+    """Types out of words such as "N1:0-3": ammonium nitrogens with 0 to 3 hydrogens."""
+    words = re.findall(r"([A-Z][a-z]?)(-?\d):(\d)-(\d)", text)
+    return tuple(
+        (SYMBOLS.index(symbol), int(charge), hydrogens)
+        for symbol, charge, fewest, most in words
+        for hydrogens in range(int(fewest), int(most) + 1)
+    )
+
+
 QM9_TOKENS = Alphabet(
     name="qm9",
-    types=(
-        *((6, -1, h) for h in (0, 1)),
-        *((6, 0, h) for h in (0, 1, 2, 3, 4)),
-        (7, -1, 0),
-        *((7, 0, h) for h in (0, 1, 2, 3)),
-        *((7, 1, h) for h in (0, 1, 2, 3)),
-        (8, -1, 0),
-        *((8, 0, h) for h in (0, 1, 2)),
-        (9, 0, 0),
-    ),
+    described="QM9",
+    types=_types("C-1:0-1 C0:0-4 N-1:0-0 N0:0-3 N1:0-3 O-1:0-0 O0:0-2 F0:0-0"),
     most_heavy=9,
     properties=PROPERTIES,
     usual=USUAL,
     spread_A=1.2,
     noise_A=6.0,
-    described="QM9",
 )
 # every (element, formal charge, hydrogens) that a ten-thousandth of ZINC's molecules have once they
 # are neutral, and P and I, which fewer have
 DRUG_TOKENS = Alphabet(
     name="drug",
-    types=(
-        *((6, 0, h) for h in (0, 1, 2, 3)),
-        (7, -1, 0),
-        *((7, 0, h) for h in (0, 1, 2)),
-        *((7, 1, h) for h in (0, 1, 2, 3)),
-        (8, -1, 0),
-        *((8, 0, h) for h in (0, 1)),
-        (9, 0, 0),
-        (15, 0, 0),
-        (16, -1, 0),
-        *((16, 0, h) for h in (0, 1)),
-        (17, 0, 0),
-        (35, 0, 0),
-        (53, 0, 0),
+    described="ZINC's drug-size molecules",
+    types=_types(
+        "C0:0-3 N-1:0-0 N0:0-2 N1:0-3 O-1:0-0 O0:0-1 F0:0-0 P0:0-0 S-1:0-0 S0:0-1 Cl0:0-0 Br0:0-0 "
+        "I0:0-0"
     ),
     most_heavy=40,
     properties=DRUG_PROPERTIES,
     usual=DRUG_PROPERTIES,
     spread_A=2.6,
     noise_A=12.0,
-    described="ZINC's drug-size molecules",
 )
 ALPHABETS = {alphabet.name: alphabet for alphabet in (QM9_TOKENS, DRUG_TOKENS)}
 

@@ -84,6 +84,13 @@ def forecast(
     InputTypeError, UnknownNameError
         For another object, an unknown model.
 
+    Notes
+    -----
+    Plain dynamics in MMFF94 (`model="md"`) often makes as many frames in less time;
+    `equidrift forecast` says so at the end of a run. Frames 100 fs and more apart say
+    so little about the next ones that repeating the last frame (`model="last-frame"`)
+    has a smaller error than any draw.
+
     Examples
     --------
     >>> import equidrift

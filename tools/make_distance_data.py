@@ -8,7 +8,8 @@ geometries dropped.
 
 The second form rewrites gfn2_conformers/*.npz in the same format.
 
-SMILES.txt holds one SMILES a line; unspecified stereo is embedded at random, so that
+SMILES.txt holds one SMILES a line; of qm9_130831.npz in its place those of the training
+part are taken, in a seeded order. Unspecified stereo is embedded at random, so that
 every stereoisomer is seen. Written, one file a shard: z uint8 (atoms,), atom_offset
 (m+1,), bonds uint8 (bonds, 2), orders float32 (bonds,), bond_offset (m+1,), conf_offset
 (m+1,), coord_offset (confs+1,), R float32 (rows, 3) in A. Finished shards are skipped,
@@ -24,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+from equidrift.models.shared.split import held_out
 
 rdBase.DisableLog("rdApp.*")
 
@@ -54,6 +57,19 @@ def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.
         if good
         else None
     )
+
+
+def listed(path: str) -> list[str]:
+    """The SMILES of a text file; of an npz those of the training part, shuffled."""
+    if not path.endswith(".npz"):
+        return Path(path).read_text().split()
+    everything = np.load(path)["smiles"].astype(object)
+    mols = ((s, Chem.MolFromSmiles(s)) for s in np.random.default_rng(11).permutation(everything))
+    return [
+        smiles
+        for smiles, mol in mols
+        if mol is not None and held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) == "train"
+    ]
 
 
 def offset(lengths: list[int] | np.ndarray) -> np.ndarray:
@@ -120,7 +136,7 @@ def main() -> None:
     if args.ensemble:
         return from_ensemble(args.smiles, args.prefix)
     began = time.time()
-    lines = Path(args.smiles).read_text().split()[args.start : args.start + args.limit]
+    lines = listed(args.smiles)[args.start : args.start + args.limit]
     for first in range(0, len(lines), args.shard):
         path = Path(f"{args.prefix}_{args.start + first:06d}.npz")
         if path.exists():

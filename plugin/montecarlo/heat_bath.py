@@ -90,11 +90,11 @@ def _grid(
 
 def _difference(here: Floats, there: Floats) -> float:
     """How far two tables of energies of the same states differ, up to a constant and
-    relative to energies beyond 1 eV.
+    relative to energies beyond 1 eV; infinite if they are finite from one end alone.
     """
-    least = min(here.min(), there.min())
-    if not np.isfinite(least):
-        return 0.0  # nothing turns if an energy is not finite
+    finite = {bool(np.isfinite(table).all()) for table in (here, there)}
+    if finite != {True}:
+        return np.inf if True in finite else 0.0  # nothing turns if an energy is not finite
     here, there = here - here.ravel()[0], there - there.ravel()[0]
     scale = 1 + np.abs(here)  # clashing atoms have energies whose rounding alone is large
     return float((np.abs(here - there) / scale).max())

@@ -25,6 +25,9 @@ from equidrift.units import COULOMB_EV_A_PER_E2
 
 # how far the atoms may move before the list of what is near them is made anew
 SKIN_A = 4.0
+# repulsion of a pair at most: thousands of kT, so never drawn, and small enough that rounding
+# does not tell the two ends of a turn past a clash apart
+CLASH_EV = 100.0
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
 
 
@@ -137,6 +140,7 @@ class SurroundingTerms:
         epsilon = 4 * np.sqrt(a[:, 1] * b[:, 1])
         deep = np.flatnonzero(epsilon)
         x6 = ((0.5 * (a[deep, 0] + b[deep, 0])) ** 2 / d2[:, deep]) ** 3
+        x6 = np.minimum(x6, np.sqrt(CLASH_EV / epsilon[deep]))
         well = x6 * x6 - x6
         if self.cutoff_A is not None:
             well *= (d2[:, deep] < self.cutoff_A**2) * self._switched(d2[:, deep])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
-from equidrift.montecarlo.surroundings import Surroundings, SurroundingTerms
+from equidrift.montecarlo.surroundings import CLASH_EV, Surroundings, SurroundingTerms
 from equidrift.torsions import TorsionTree
 
 FORMS = ("lennard-jones", "mmff")
@@ -29,6 +29,9 @@ MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term
 MOST_ATOMS = 250
 MOST_TURNED = 60  # atoms of such a molecule that a turn may take along
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
+_SHALLOWEST_EV = 1e-12  # a depth that is none
+_ON_AXIS_A2 = 1e-6  # an end of a dihedral that lies on the axis: it has no angle
+_CLOSEST = np.geomspace(1e-3, 1.0, 400)  # distances over r0 at which MMFF's well is looked up
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +155,24 @@ def one_turn(tree: TorsionTree, torsions: NDArray[np.int64]) -> NDArray[np.bool_
     return proved
 
 
+def closest_A2(form: str, r0_A: Floats, epsilon_eV: Floats) -> Floats:
+    """(p,) squared distances below which pairs are read as if they stood there: where the
+    repulsion of each is `CLASH_EV`, and never closer than .1 A.
+
+    Of two turns together the second may lead out of a clash that the first leads into.
+    The energies of both are added up, and with a repulsion that grows as r^-12 their
+    rounding alone would be more than kT.
+    """
+    depths = CLASH_EV / np.maximum(epsilon_eV, _SHALLOWEST_EV)
+    if form == "lennard-jones":
+        near = (4 / depths) ** (1 / 12)
+    else:
+        wells = (1.07 / (_CLOSEST + 0.07)) ** 7 * (1.12 / (_CLOSEST**7 + 0.12) - 2)
+        near = np.interp(depths, wells[::-1], _CLOSEST[::-1])
+    out: Floats = np.maximum((near * r0_A) ** 2, _LEAST_A2)
+    return out
+
+
 class Turn:
     """The energy along the circle of one bond.
 
@@ -191,6 +212,7 @@ class Turn:
             terms.epsilon_eV[across][order],
             terms.coulomb_eV_A[across][order],
         )
+        self.least_A2 = closest_A2(self.form, self.r0, self.epsilon)
         self._dihedrals(terms, place, inside)
 
     def _dihedrals(
@@ -227,13 +249,16 @@ class Turn:
         waves = np.exp(1j * angles_rad)
         harmonics = _harmonics(waves)
         energy = self._pairs(
-            np.maximum(harmonics @ (parts if self.all_cells else parts[:, self.cells]), _LEAST_A2)
+            np.maximum(
+                harmonics @ (parts if self.all_cells else parts[:, self.cells]), self.least_A2
+            )
         )
         if len(self.ends):
             # turning by t makes the angle between an end and the other t - arg(cosine +
             # i sine): a dihedral of that value
             start = parts[1, self.ends] - 1j * parts[2, self.ends]
-            start /= np.abs(start)
+            length = np.abs(start)
+            start /= np.where(length > _ON_AXIS_A2, length, np.inf)
             for order in np.unique(self.orders):
                 chosen = self.orders == order
                 energy += (

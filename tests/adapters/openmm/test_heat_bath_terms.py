@@ -270,3 +270,51 @@ def test_pairs_given_twice_are_refused():
     terms = turn_terms(chain())
     with pytest.raises(InputError, match="each pair once"):
         replace(terms, pairs=terms.pairs[:, ::-1][[1, *range(1, len(terms.pairs))]])
+
+
+def past_a_clash() -> np.ndarray:
+    """The chain where turning the first bond by 2.3 rad, as the test of reversibility
+    does, lays the ends on each other.
+    """
+    angles = np.linspace(-np.pi, np.pi, 181)
+    phi = np.stack(np.meshgrid(angles, angles, indexing="ij"), axis=-1).reshape(-1, 2)
+    x = TREE.set_torsions(BENT, phi)
+    apart = np.linalg.norm(x[:, 0] - x[:, 4], axis=1)
+    assert apart.min() < 0.1
+    out: np.ndarray = TREE.turn(x[apart.argmin()], np.array([[-2.3, 0.0]]))[0]
+    return out
+
+
+# angles of 90 degrees: the ends can meet
+BENT = np.array(
+    [[0.0, 1.5, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [1.5, 1.5, 0.0], [1.5, 1.5, 1.5]]
+)
+
+
+def test_turns_past_a_clash_are_found_reversible():
+    x = past_a_clash()
+    assert proposer_of(chain()).irreversibility_kT(x, KT_EV) < REVERSIBLE_KT
+
+
+def test_ends_of_dihedrals_on_the_axis_are_turned_without_a_number_that_is_none():
+    straight = START.copy()
+    straight[0] = [-1.5, 0.0, 0.0]  # in line with the bond 1-2
+    proposer = proposer_of(chain())
+    energy, _ = proposer.circles[0].energies(straight, np.linspace(0.0, 6.0, 7))
+    assert np.isfinite(energy).all()
+    assert proposer.irreversibility_kT(straight, KT_EV) < REVERSIBLE_KT
+
+
+class Torn(Turn):
+    """An energy that is no number, but for the place where it was made."""
+
+    def energies(self, positions_A: np.ndarray, angles_rad: np.ndarray):
+        energy, axis = super().energies(positions_A, angles_rad)
+        return energy + (0.0 if np.array_equal(positions_A, START) else np.nan), axis
+
+
+def test_turns_whose_way_back_has_no_energy_are_not_reversible():
+    """They would be made, and never taken back."""
+    proposer = proposer_of(chain(), 0.0)
+    proposer.circles = [Torn(TREE, 0, proposer.terms)]
+    assert proposer.irreversibility_kT(START, KT_EV) == np.inf

@@ -127,6 +127,26 @@ def test_a_circle_has_the_energy_of_turned_positions(form):
         )
 
 
+def test_two_turns_past_a_clash_have_the_energy_of_where_they_end():
+    """The first lays atoms 0 and 4 on each other, the second parts them."""
+    square = np.array([[0, 2, 0], [0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0], [0, 2, 2.0]])
+    x = TREE.turn(square, np.array([[-np.pi, 0, 0]]))[0]
+    whole = terms()
+    found = replace(
+        whole,
+        **{key: getattr(whole, key)[1:2] for key in ("pairs", "r0_A", "epsilon_eV")},
+        coulomb_eV_A=np.zeros(1),
+    ).without(np.ones(4, bool))
+    proposer, past = HeatBathProposer(TREE, found, turns=1, points=6, pairs=1.0), 0
+    for seed in range(200):
+        made = proposer.propose(x, kT_eV=1.0, rng=np.random.default_rng(seed))
+        here, there = energy(np.array([x, made.positions_A]), found)
+        assert made.log_q_ratio == pytest.approx(there - here, abs=1e-6)
+        turned = TREE.torsions(made.positions_A) - TREE.torsions(x)
+        past += bool(np.isclose(np.abs(turned[0]), np.pi, atol=1e-6))
+    assert past >= 3
+
+
 def test_the_ratio_is_the_change_of_the_surrogate():
     proposer = HeatBathProposer(TREE, terms("mmff"), turns=5)
     made = proposer.propose(START, kT_eV=0.7, rng=np.random.default_rng(3))

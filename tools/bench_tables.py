@@ -429,6 +429,29 @@ def elements(result: Mapping[str, Any]) -> str:
     return "\n\n".join([with_errors(result, metrics), measured_on(result)])
 
 
+def align(result: Mapping[str, Any]) -> str:
+    """Pairs of molecules, then clouds of points."""
+    pairs = [("found", 0), ("excess_A", 2), ("cpu_ms_per_pair", 0)]
+    scans = [("found", 0), ("turn_deg", 2), ("shift_percent", 2), ("ADD_percent", 2), ("cpu_s", 1)]
+    parts = [
+        with_errors(chosen(result, "^align-"), pairs),
+        with_errors(chosen(result, "^cloud-"), scans),
+    ]
+    return "\n\n".join([*parts, measured_on(result)])
+
+
+def dipeptides(result: Mapping[str, Any]) -> str:
+    """Annealed samples of every sequence and their means, then the references."""
+    metrics = [("ess", 1), ("e_w2_kT", 2), ("e_w2_floor_kT", 2), ("torsion_chi2", 2)]
+    metrics += [("first_ess", 0), ("ess_per_cpu_s", 2), ("cpu_s", 0)]
+    exchange = [("ess_per_cpu_s", 2), ("energy_ess", 0), ("e_w2_of_halves_kT", 2), ("cpu_s", 0)]
+    parts = [
+        with_errors(chosen(result, "/equidrift$"), metrics),
+        with_errors(chosen(result, "/replica-exchange$"), exchange),
+    ]
+    return "\n\n".join([*parts, measured_on(result)])
+
+
 def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
@@ -468,6 +491,8 @@ TABLES = {
     "distance-maps": distance_maps,
     "elements": elements,
     "poses": poses,
+    "align": align,
+    "dipeptides": dipeptides,
     "trajectories": trajectories,
     "sampling": sampling,
     "fields": fields,

@@ -62,3 +62,54 @@ def water_and_sodium() -> tuple[Any, Any, NDArray[np.float64]]:
         topology.addBond(oxygen, hydrogen)
     topology.addAtom("NA", app.Element.getBySymbol("Na"), ion)
     return topology, system, positions_A
+
+
+def acetonitrile_in_cage() -> tuple[Any, Any, NDArray[np.float64]]:
+    """(Topology, System, positions_A (17, 3)) of acetonitrile in a cage of 14 sites that
+    stand still: it lies along z, with N up or down, and has no room to turn over.
+
+    Atoms 0 to 2 are CH3, C and N. Two rings of six sites and two lids, the upper one of
+    charge +.02 e and the lower one of -.02, make the two wells unequal. Nothing holds
+    the molecule's shape: it is for moves of rigid bodies.
+
+    References
+    ----------
+    Jorgensen and Briggs, Mol. Phys. 1988, 63, 547 (acetonitrile); the cage's sites are
+    aromatic carbons of OPLS without charges, Jorgensen and Severance, J. Am. Chem. Soc.
+    1990, 112, 4768.
+    """
+    turns = np.arange(6) * np.pi / 3
+    rings = [
+        np.stack([4.0 * np.cos(by), 4.0 * np.sin(by), np.full(6, z)], axis=1)
+        for z, by in ((-1.6, turns), (1.6, turns + np.pi / 6))
+    ]
+    molecule = np.array([[0, 0, -1.458], [0, 0, 0], [0, 0, 1.157]])
+    lids = [[0, 0, -5.2], [0, 0, 5.2]]
+    positions_A = np.concatenate([molecule - molecule.mean(axis=0), *rings, lids])
+    cage = [("C", 0.0, 0.0, 0.355, 0.29288)] * 12
+    cage += [("C", 0.0, charge, 0.355, 0.29288) for charge in (-0.02, 0.02)]
+    system, pairs = openmm.System(), openmm.NonbondedForce()
+    topology = app.Topology()
+    chain = topology.addChain()
+    residues = [topology.addResidue(name, chain) for name in ("ACN", "CGE")]
+    for k, (symbol, mass, charge, sigma_nm, epsilon_kJ_mol) in enumerate(
+        [
+            ("C", 15.035, 0.15, 0.3775, 0.866088),
+            ("C", 12.011, 0.28, 0.365, 0.6276),
+            ("N", 14.007, -0.43, 0.32, 0.71128),
+            *cage,
+        ]
+    ):
+        system.addParticle(mass)
+        pairs.addParticle(charge, sigma_nm, epsilon_kJ_mol)
+        element = app.Element.getBySymbol(symbol)
+        topology.addAtom(f"{symbol}{k}", element, residues[k > 2])
+    for i in range(len(positions_A)):
+        for j in range(i):
+            if i < 3 or j > 2:  # what does not change while both stand still
+                pairs.addException(i, j, 0, 1, 0)
+    methyl, carbon, nitrogen, *_ = topology.atoms()
+    topology.addBond(methyl, carbon)
+    topology.addBond(carbon, nitrogen)
+    system.addForce(pairs)
+    return topology, system, positions_A

@@ -12,11 +12,17 @@ fit with weights w_ij exp(...), the mean shift of Comaniciu and Meer (IEEE PAMI 
 603) on SE(3). No step lowers the overlap, and none needs a step size. For molecules w
 tells which elements are alike, and O at the last s is the overlap of their volumes in
 Gaussians (Grant and Pickup, J. Phys. Chem. 1995, 99, 3503).
+
+Points that are no atoms may be of two surfaces of which one is seen in part. For them the
+likelihood climbs first, sum_i log(sum_j exp(-|R a_i + t - b_j|^2 / 2 s^2) + c), where c
+stands for a point that lies beside B: each point of A then counts once however many of B
+are near it. Its steps are those of expectation maximisation (Myronenko and Song, IEEE
+PAMI 2010, 32, 2262).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,9 +34,14 @@ from equidrift.models.rigid import rotations
 STARTS, LEVELS, STEPS = 64, 12, 3  # rotations, noise levels, steps at each
 MOLECULE_A = 0.7  # the last noise level of atoms: half a bond
 LAST_STEPS = 60  # at the last level, of the best
-KEPT = 8  # starts that the finest levels are for
+TELLING_STEPS = 15  # from which the best of the last few is told
+KEPT, FINALISTS = 12, 3  # starts that the finest levels are for, and the last one
+SAME_RAD = 0.2  # rotations closer than this are one
 UNLIKE = 0.3  # weight of a pair of atoms of different elements
 MOST_POINTS = 250  # of a larger set, so many are enough until the last level
+# exp(-x^2 / 2) of a point three noise widths from all of B: what counts as lying beside it, so
+# that of two parts of one surface those points pull that both have
+BESIDE = float(np.exp(-4.5))
 _FEWEST = 3
 
 
@@ -104,32 +115,55 @@ def register(
     first, second = _points("a", a), _points("b", b)
     alike = _weights(kinds, len(first), len(second))
     last = finest or (_spacing(second) / 2 if kinds is None else MOLECULE_A)
-    widest = max(2 * last, float(np.sqrt(np.square(second - second.mean(0)).sum(1).mean())))
+    # two draws of a surface tell right from wrong at their spacing, and at half of it no more
+    told = last if kinds is not None else 2 * last
+    size = float(np.sqrt(np.square(second - second.mean(0)).sum(1).mean()))
+    # of a part of a surface wide noise shows the middle alone, where it does not belong
+    widest = max(2 * told, size / 3 if kinds is None else size)
     rng = np.random.default_rng(seed)
     poses = rotations.haar(starts, rng), np.tile(second.mean(0), (starts, 1))
     centred, centre = first - first.mean(axis=0), first.mean(axis=0)
     some = [_subset(len(first), rng), _subset(len(second), rng)]
-    coarse = (centred[some[0]], second[some[1]], alike[np.ix_(*some)])
-    levels = np.geomspace(widest, last, LEVELS)
+    coarse = Sets(centred[some[0]], second[some[1]], alike[np.ix_(*some)], kinds is None)
+    levels = np.geomspace(widest, told, LEVELS)
     for k, level in enumerate(levels):
         if k == LEVELS // 2:
             poses = _best(poses, coarse, level, KEPT)
         poses = _climbed(poses, coarse, level, STEPS)
-    whole = (centred, second, alike)
-    poses = _climbed(_best(poses, coarse, last, 3), whole, last, LAST_STEPS)
-    (turn,), (shift,) = _best(poses, whole, last, 1)
-    return _judged(turn, shift - turn @ centre, first, second, kinds, last)
+    whole = Sets(centred, second, alike, kinds is None)
+    poses = _climbed(_best(poses, coarse, told, FINALISTS), whole, told, TELLING_STEPS)
+    best = _best(poses, whole, told, 1)
+    # the overlap is the same from both sides, and equal sets end exactly on each other; a part
+    # of a surface lies better by its likelihood
+    found = []
+    for likely in {False, kinds is None}:
+        (turn,), (shift,) = _climbed(best, replace(whole, likely=likely), last, LAST_STEPS)
+        found.append(_judged(turn, shift - turn @ centre, first, second, kinds, last))
+    return min(found, key=lambda pose: pose.distance)
 
 
 Poses = tuple[Floats, Floats]  # rotations (k, 3, 3) and shifts (k, 3)
-Sets = tuple[Floats, Floats, Floats]  # points (n, 3) and (m, 3), weights (n, m)
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """Points a (n, 3) and b (m, 3), weights (n, m), and whether the likelihood of each
+    point of a is climbed and not the overlap.
+    """
+
+    a: Floats
+    b: Floats
+    alike: Floats
+    likely: bool
 
 
 def _climbed(poses: Poses, sets: Sets, level: float, steps: int) -> Poses:
-    """Poses after steps up the overlap of one noise level."""
-    (turns, shifts), (a, b, _) = poses, sets
+    """Poses after steps up the overlap, or the likelihood, of one noise level."""
+    (turns, shifts), a, b = poses, sets.a, sets.b
     for _ in range(steps):
         w = _overlaps((turns, shifts), sets, level)
+        if sets.likely:
+            w /= w.sum(axis=2, keepdims=True) + BESIDE
         total = np.maximum(w.sum(axis=(1, 2)), np.finfo(float).tiny)[:, None]
         mean_a = np.einsum("kij,ix->kx", w, a) / total
         mean_b = np.einsum("kij,jx->kx", w, b) / total
@@ -143,21 +177,30 @@ def _climbed(poses: Poses, sets: Sets, level: float, steps: int) -> Poses:
 
 def _overlaps(poses: Poses, sets: Sets, level: float) -> Floats:
     """(k, n, m) terms of the overlap."""
-    (turns, shifts), (a, b, alike) = poses, sets
-    moved = np.einsum("kxy,iy->kix", turns, a) + shifts[:, None]
+    (turns, shifts), b = poses, sets.b
+    moved = np.einsum("kxy,iy->kix", turns, sets.a) + shifts[:, None]
     d2 = (
         np.square(moved).sum(-1)[:, :, None]
         + np.square(b).sum(-1)
         - 2 * np.einsum("kix,jx->kij", moved, b)
     )
-    out: Floats = alike * np.exp(-np.maximum(d2, 0) / (2 * level**2))
+    out: Floats = sets.alike * np.exp(-np.maximum(d2, 0) / (2 * level**2))
     return out
 
 
 def _best(poses: Poses, sets: Sets, level: float, n: int) -> Poses:
-    """The n poses of the largest overlap, best first."""
-    order = np.argsort(-_overlaps(poses, sets, level).sum(axis=(1, 2)), kind="stable")[:n]
-    return poses[0][order], poses[1][order]
+    """Up to n poses of the largest overlap or likelihood, the best first: of those that
+    climbed to the same place one.
+    """
+    terms = _overlaps(poses, sets, level).sum(axis=2)
+    worth = (np.log(terms + BESIDE) if sets.likely else terms).sum(axis=1)
+    kept: list[int] = []
+    for k in np.argsort(-worth, kind="stable").tolist():
+        if len(kept) < n and all(
+            rotations.angle(poses[0][k] @ poses[0][j].T) > SAME_RAD for j in kept
+        ):
+            kept.append(k)
+    return poses[0][kept], poses[1][kept]
 
 
 def _judged(
@@ -174,7 +217,7 @@ def _judged(
     def overlap(x: Floats, y: Floats, rows: int, columns: int) -> float:
         pair = None if kinds is None else (kinds[rows], kinds[columns])
         alike = _weights(pair, len(x), len(y))
-        return float(_overlaps(still, (x, y, alike), level).sum())
+        return float(_overlaps(still, Sets(x, y, alike, False), level).sum())
 
     moved = a @ turn.T + shift
     shared = overlap(moved, b, 0, 1)

@@ -1,35 +1,50 @@
-"""Rows `rigid-water-ion/...` of `equidrift bench sampling`: a rigid water round a sodium
-ion (TIP3P, in vacuum), by moves alone.
+"""Rows `rigid-.../...` of `equidrift bench sampling`: rigid bodies, by moves alone.
 
-Effective samples per CPU second of where the ion lies, seen from the water, the slowest
-of three axes: by uniform moves of a ball of 4 A, by small steps, and by the mixture of
-IGSO(3) x Gaussians that an adaptive phase fits (`equidrift`; its cost is `adapt_s`).
+`rigid-water-ion`: a rigid water round a sodium ion (TIP3P, in vacuum); effective samples
+per CPU second of where the ion lies, seen from the water, the slowest of three axes.
+
+`rigid-flip`: acetonitrile that turns over in a narrow cage, in which it has no room to;
+`flips_per_cpu_s` counts changes between N up and N down. `N_up` in percent has the error
+of the chain's autocorrelation; `N_up_reference` is of independent uniform draws, weighted
+by exp(-U / kT), with an error of its own.
+
+Each by uniform moves of a ball, by small steps, and by the mixture of IGSO(3) x Gaussians
+that an adaptive phase fits (`equidrift`; its cost is `adapt_s`).
 """
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equidrift.adapters.openmm.sampler import ProposalSampler
-from equidrift.adapters.openmm.simulation import positions
-from equidrift.adapters.openmmtools.systems import water_and_sodium
+from equidrift.adapters.openmm.simulation import energy_of, positions, put
+from equidrift.adapters.openmmtools.systems import acetonitrile_in_cage, water_and_sodium
 from equidrift.bench.machine import Progress
-from equidrift.bench.rows import Row, row
-from equidrift.bench.sampling_run import N_PROPOSALS, simulation, timed
+from equidrift.bench.rows import SE, Row, ratio, row
+from equidrift.bench.sampling_run import N_PROPOSALS, TEMPERATURE_K, simulation, timed
 from equidrift.geometry import Floats
 from equidrift.models.rigid.body import RigidBody
 from equidrift.models.rigid.mixture import PoseMixture
 from equidrift.models.rigid.proposer import LocalRigidProposer, RigidProposer, adapt_rigid
-from equidrift.montecarlo.basins import correlation_time
+from equidrift.montecarlo.basins import correlation_time, standard_error
 from equidrift.montecarlo.metropolis import Statistics
 from equidrift.protocols import Proposer
+from equidrift.units import BOLTZMANN_EV_PER_K
 
-PLATFORM = "Reference"  # four particles
-RADIUS_A = 4.0  # of uniform moves
+if TYPE_CHECKING:
+    import openmm
+    from openmm import app
+
+PLATFORM = "Reference"  # few particles
 ADAPT_CYCLES = 400
+CORE = 0.5  # of the cosine between acetonitrile and the cage's axis: beyond, N is up or down
+REFERENCE_DRAWS = 60_000  # 1,000 of them in effect
 
 
 class _Watched(ProposalSampler):
@@ -46,48 +61,145 @@ class _Watched(ProposalSampler):
             self.frames.append(positions(self.simulation))
 
 
-def rigid(seconds: float, say: Progress) -> list[Row]:
-    """The three rows, each of so many CPU seconds."""
-    topology, system, start_A = water_and_sodium()
-    sim = simulation(topology, system, start_A, platform=PLATFORM)
-    body = RigidBody(start_A, [0, 1, 2], [3])
+@dataclass(frozen=True, eq=False)
+class Trapped:
+    """A body that is sampled by moves alone.
 
-    def sampler(proposer: Proposer, seed: int = 0) -> _Watched:
-        return _Watched(sim, proposer, md_steps=0, n_proposals=N_PROPOSALS, seed=seed)
+    Parameters
+    ----------
+    name : str
+        Of its rows.
+    made : tuple
+        Topology, System and positions (n, 3) in A.
+    body : RigidBody
+        What moves.
+    radius_A : float
+        Of the ball of uniform moves about the origin.
+    values : callable
+        (frames (k, n, 3), CPU seconds) to what a run was worth.
+    """
 
-    def advance(proposer: Proposer, cycles: int) -> tuple[Floats, Statistics]:
-        made = sampler(proposer, 1 + len(phases))
-        phases.append(cycles)
-        made.run(cycles)
-        return np.array(made.frames), made.statistics
+    name: str
+    made: tuple[app.Topology, openmm.System, Floats]
+    body: RigidBody
+    radius_A: float
+    values: Callable[[Floats, float], dict[str, float]]
 
-    phases: list[int] = []
-    begun = time.process_time()
-    learned = adapt_rigid(advance, body, ADAPT_CYCLES, radius_A=RADIUS_A).proposer
-    adapt_s = time.process_time() - begun
-    uniform = RigidProposer(body, PoseMixture.ball(np.zeros(3), RADIUS_A), name="uniform")
-    rows = []
-    for name, proposer, adapted_s in (
-        ("uniform", uniform, 0.0),
-        ("small-steps", LocalRigidProposer([0, 1, 2]), 0.0),
-        ("equidrift", learned, adapt_s),
-    ):
-        say(f"rigid-water-ion/{name}")
-        made = sampler(proposer)
-        values = _values(body, made, timed(made, seconds)) | {"adapt_s": adapted_s}
-        rows.append(row(f"rigid-water-ion/{name}", values, len(made.frames)))
-    return rows
+    def simulation(self) -> app.Simulation:
+        """At the positions given: a minimisation might change the body's shape."""
+        topology, system, start_A = self.made
+        sim = simulation(topology, system, start_A, platform=PLATFORM)
+        put(sim, start_A)
+        return sim
+
+    def rows(self, seconds: float, say: Progress) -> list[Row]:
+        """The three rows, each of so many CPU seconds."""
+        sim = self.simulation()
+
+        def sampler(proposer: Proposer, seed: int = 0) -> _Watched:
+            return _Watched(sim, proposer, md_steps=0, n_proposals=N_PROPOSALS, seed=seed)
+
+        def advance(proposer: Proposer, cycles: int) -> tuple[Floats, Statistics]:
+            made = sampler(proposer, 1 + len(phases))
+            phases.append(cycles)
+            made.run(cycles)
+            return np.array(made.frames), made.statistics
+
+        phases: list[int] = []
+        begun = time.process_time()
+        learned = adapt_rigid(advance, self.body, ADAPT_CYCLES, radius_A=self.radius_A).proposer
+        adapt_s = time.process_time() - begun
+        ball = PoseMixture.ball(np.zeros(3), self.radius_A)
+        rows = []
+        for name, proposer, adapted_s in (
+            ("uniform", RigidProposer(self.body, ball, name="uniform"), 0.0),
+            ("small-steps", LocalRigidProposer(self.body.atoms), 0.0),
+            ("equidrift", learned, adapt_s),
+        ):
+            say(f"{self.name}/{name}")
+            made = sampler(proposer)
+            spent = timed(made, seconds)
+            values = self.values(np.array(made.frames), spent)
+            values |= {"acceptance": 100 * made.statistics.acceptance, "adapt_s": adapted_s}
+            rows.append(row(f"{self.name}/{name}", values, len(made.frames)))
+        return rows
 
 
-def _values(body: RigidBody, sampler: _Watched, seconds: float) -> dict[str, float]:
-    """What a run was worth."""
-    rng, frames = np.random.default_rng(0), np.array(sampler.frames)
-    seen_A = np.array([body.pose(x, rng)[1] for x in frames])
-    distances = np.linalg.norm(frames[:, 0] - frames[:, 3], axis=1)
-    error = distances.std() * np.sqrt(float(correlation_time(distances)) / len(distances))
+def water_ion() -> Trapped:
+    """A water round sodium."""
+    made = water_and_sodium()
+    body = RigidBody(made[2], [0, 1, 2], [3])
+
+    def values(frames: Floats, seconds: float) -> dict[str, float]:
+        rng = np.random.default_rng(0)
+        seen_A = np.array([body.pose(x, rng)[1] for x in frames])
+        distances = np.linalg.norm(frames[:, 0] - frames[:, 3], axis=1)
+        error = distances.std() * np.sqrt(float(correlation_time(distances)) / len(distances))
+        return {
+            "ess_per_cpu_s": float((len(seen_A) / correlation_time(seen_A)).min()) / seconds,
+            "O_ion_A": float(distances.mean()),
+            f"O_ion_A{SE}": float(error),
+        }
+
+    return Trapped("rigid-water-ion", made, body, 4.0, values)
+
+
+def flip() -> Trapped:
+    """Acetonitrile in its cage."""
+    made = acetonitrile_in_cage()
+    body = RigidBody(made[2], [0, 1, 2])
+
+    def values(frames: Floats, seconds: float) -> dict[str, float]:
+        up = cosines(frames)
+        sides = np.sign(up[np.abs(up) > CORE])
+        flips = int(np.count_nonzero(np.diff(sides)))
+        share = 100.0 * (up > 0)
+        return {
+            "flips": flips,
+            "flips_per_cpu_s": flips / seconds,
+            f"flips_per_cpu_s{SE}": math.sqrt(flips) / seconds,
+            "N_up": float(share.mean()),
+            f"N_up{SE}": float(standard_error(share)) if flips else math.nan,
+        }
+
+    return Trapped("rigid-flip", made, body, 2.0, values)
+
+
+def cosines(frames_A: Floats) -> Floats:
+    """(k,) of the angle between acetonitrile and z in frames (k, n, 3)."""
+    axis = frames_A[:, 2] - frames_A[:, 0]
+    out: Floats = axis[:, 2] / np.linalg.norm(axis, axis=1)
+    return out
+
+
+def flip_reference(trapped: Trapped, draws: int, seed: int = 0) -> dict[str, float]:
+    """Percent of N up by independent uniform draws of the ball, weighted, and its error."""
+    start_A, energy = trapped.made[2], energy_of(trapped.simulation())
+    rng = np.random.default_rng(seed)
+    drawn = RigidProposer(trapped.body, PoseMixture.ball(np.zeros(3), trapped.radius_A))
+    poses = drawn.propose_independent(start_A, draws, kT_eV=1.0, rng=rng)
+    frames = np.array([made.positions_A for made in poses])
+    u = np.array([energy(x) for x in frames]) / (BOLTZMANN_EV_PER_K * TEMPERATURE_K)
+    weights = np.exp(u.min() - u)
+    weights /= weights.sum()
+    up = (cosines(frames) > 0).astype(float)
+    share = float(weights @ up)
     return {
-        "ess_per_cpu_s": float((len(seen_A) / correlation_time(seen_A)).min()) / seconds,
-        "acceptance": 100 * sampler.statistics.acceptance,
-        "O_ion_A": float(distances.mean()),
-        "O_ion_A_se": float(error),
+        "N_up_reference": 100 * share,
+        f"N_up_reference{SE}": 100 * math.sqrt(float(weights**2 @ (up - share) ** 2)),
     }
+
+
+def rigid(seconds: float, say: Progress) -> list[Row]:
+    """The rows of both bodies, each of so many CPU seconds."""
+    rows = water_ion().rows(seconds, say)
+    flipping = flip()
+    say("rigid-flip: the reference")
+    known = flip_reference(flipping, REFERENCE_DRAWS)
+    found = flipping.rows(seconds, say)
+    uniform, *_, ours = (part["values"] for part in found)
+    if uniform["flips"]:
+        ours |= ratio("flips_per_cpu_s_over_uniform", ours, uniform, "flips_per_cpu_s")
+    for part in found:
+        part["values"] |= known
+    return [*rows, *found]

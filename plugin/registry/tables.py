@@ -161,6 +161,7 @@ BENCHMARKS = {
     "elements": "equidrift.bench.elements:run",
     "distance-maps": "equidrift.bench.distance_maps:run",
     "poses": "equidrift.bench.poses:run",
+    "align": "equidrift.bench.align:run",
     "trajectories": "equidrift.bench.trajectories:run",
     "sampling": "equidrift.bench.sampling:run",
     "dipeptides": "equidrift.bench.dipeptides:run",

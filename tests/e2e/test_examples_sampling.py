@@ -63,6 +63,12 @@ def test_rigid_water_with_gfn2(tmp_path):
     assert "components" in lines[0] and lines[1].startswith("O-Na 2.")
 
 
+def test_ligand_turns_over_in_its_pocket(tmp_path):
+    lines = output_of("21_ligand_flip.py", "100", tmp_path)
+    assert lines[0].startswith(("1", "2", "3", "4", "5")) and " components, " in lines[0]
+    assert lines[1].startswith("N up in ") and int(lines[1].split()[-2]) > 5
+
+
 def test_constant_pressure(tmp_path):
     lines = output_of("16_constant_pressure.py", "40", tmp_path)
     assert "of the moves accepted" in lines[0] and lines[1].endswith("g/cm^3")

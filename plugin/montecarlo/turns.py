@@ -165,7 +165,7 @@ def closest_A2(form: str, r0_A: Floats, epsilon_eV: Floats) -> Floats:
     """
     depths = CLASH_EV / np.maximum(epsilon_eV, _SHALLOWEST_EV)
     if form == "lennard-jones":
-        near = (4 / depths) ** (1 / 12)
+        near = ((1 + np.sqrt(1 + depths)) / 2) ** (-1 / 6)
     else:
         wells = (1.07 / (_CLOSEST + 0.07)) ** 7 * (1.12 / (_CLOSEST**7 + 0.12) - 2)
         near = np.interp(depths, wells[::-1], _CLOSEST[::-1])

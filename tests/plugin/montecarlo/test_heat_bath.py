@@ -16,7 +16,8 @@ from equidrift.geometry import dihedrals
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
-from equidrift.montecarlo.turns import Turn, TurnTerms
+from equidrift.montecarlo.surroundings import CLASH_EV
+from equidrift.montecarlo.turns import Turn, TurnTerms, closest_A2
 from equidrift.torsions import TorsionTree
 from tests.torus import balanced, fits
 
@@ -125,6 +126,21 @@ def test_a_circle_has_the_energy_of_turned_positions(form):
         np.testing.assert_allclose(
             got - got[0], wanted - wanted[0], atol=1e-9 * np.abs(wanted).max()
         )
+
+
+@pytest.mark.parametrize("form", ["lennard-jones", "mmff"])
+def test_pairs_are_read_up_to_the_repulsion_of_a_clash(form):
+    """One pair without charges at the distance where it is cut off."""
+    found = terms(form)
+    whole = replace(found, coulomb_eV_A=np.zeros(6)).without(np.ones(4, bool))
+    least = np.sqrt(closest_A2(form, whole.r0_A, whole.epsilon_eV))
+    for k, distance in enumerate(least):
+        one = {key: getattr(whole, key)[k : k + 1] for key in ("r0_A", "epsilon_eV")}
+        pair = replace(whole, pairs=np.array([[0, 1]]), coulomb_eV_A=np.zeros(1), **one)
+        x = np.zeros((1, 6, 3))
+        x[0, 1, 0] = distance
+        assert energy(x, pair)[0] == pytest.approx(CLASH_EV, rel=0.01)
+    assert closest_A2(form, np.ones(1), np.zeros(1)) == pytest.approx(0.01)  # no repulsion
 
 
 def test_two_turns_past_a_clash_have_the_energy_of_where_they_end():

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from openmm import app
 
 PLATFORM = "Reference"  # few particles
-ADAPT_CYCLES = 400
+ADAPT_CYCLES, FLIP_ADAPT_CYCLES = 400, 1200  # a rare way to lie needs more frames
 CORE = 0.5  # of the cosine between acetonitrile and the cage's axis: beyond, N is up or down
 REFERENCE_DRAWS = 60_000  # 1,000 of them in effect
 
@@ -75,6 +75,8 @@ class Trapped:
         What moves.
     radius_A : float
         Of the ball of uniform moves about the origin.
+    adapt_cycles : int
+        Of the adaptive phase.
     values : callable
         (frames (k, n, 3), CPU seconds) to what a run was worth.
     """
@@ -83,6 +85,7 @@ class Trapped:
     made: tuple[app.Topology, openmm.System, Floats]
     body: RigidBody
     radius_A: float
+    adapt_cycles: int
     values: Callable[[Floats, float], dict[str, float]]
 
     def simulation(self) -> app.Simulation:
@@ -107,7 +110,9 @@ class Trapped:
 
         phases: list[int] = []
         begun = time.process_time()
-        learned = adapt_rigid(advance, self.body, ADAPT_CYCLES, radius_A=self.radius_A).proposer
+        learned = adapt_rigid(
+            advance, self.body, self.adapt_cycles, radius_A=self.radius_A
+        ).proposer
         adapt_s = time.process_time() - begun
         ball = PoseMixture.ball(np.zeros(3), self.radius_A)
         rows = []
@@ -141,7 +146,7 @@ def water_ion() -> Trapped:
             f"O_ion_A{SE}": float(error),
         }
 
-    return Trapped("rigid-water-ion", made, body, 4.0, values)
+    return Trapped("rigid-water-ion", made, body, 4.0, ADAPT_CYCLES, values)
 
 
 def flip() -> Trapped:
@@ -153,7 +158,7 @@ def flip() -> Trapped:
         up = cosines(frames)
         sides = np.sign(up[np.abs(up) > CORE])
         flips = int(np.count_nonzero(np.diff(sides)))
-        share = 100.0 * (up > 0)
+        share: Floats = 100.0 * (up > 0).astype(np.float64)
         return {
             "flips": flips,
             "flips_per_cpu_s": flips / seconds,
@@ -162,7 +167,7 @@ def flip() -> Trapped:
             f"N_up{SE}": float(standard_error(share)) if flips else math.nan,
         }
 
-    return Trapped("rigid-flip", made, body, 2.0, values)
+    return Trapped("rigid-flip", made, body, 2.0, FLIP_ADAPT_CYCLES, values)
 
 
 def cosines(frames_A: Floats) -> Floats:

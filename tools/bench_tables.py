@@ -440,18 +440,6 @@ def align(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, measured_on(result)])
 
 
-def dipeptides(result: Mapping[str, Any]) -> str:
-    """Annealed samples of every sequence and their means, then the references."""
-    metrics = [("ess", 1), ("e_w2_kT", 2), ("e_w2_floor_kT", 2), ("torsion_chi2", 2)]
-    metrics += [("first_ess", 0), ("ess_per_cpu_s", 2), ("cpu_s", 0)]
-    exchange = [("ess_per_cpu_s", 2), ("energy_ess", 0), ("e_w2_of_halves_kT", 2), ("cpu_s", 0)]
-    parts = [
-        with_errors(chosen(result, "/equidrift$"), metrics),
-        with_errors(chosen(result, "/replica-exchange$"), exchange),
-    ]
-    return "\n\n".join([*parts, measured_on(result)])
-
-
 def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
@@ -492,7 +480,6 @@ TABLES = {
     "elements": elements,
     "poses": poses,
     "align": align,
-    "dipeptides": dipeptides,
     "trajectories": trajectories,
     "sampling": sampling,
     "fields": fields,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class EnergyConfig:
     """Sizes. `blocks`: neighbourhoods after the bonded terms; 0 leaves a force field
-    with learned coefficients.
+    with learned coefficients. With a `backbone`, a trunk of the symmetry kit of so many
+    layers stands in their place.
     """
 
     width: int = 96
@@ -22,6 +23,7 @@ class EnergyConfig:
     blocks: int = 1
     channels: int = 32
     cutoff_neighbours_A: float = 5.0
+    backbone: str | None = None  # a name of models.shared.backbones.choice
 
 
 def perceptron(size: int, hidden: int, out: int) -> nn.Sequential:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.models.conformers.energy.bonded import Bonded
+from equidrift.models.conformers.energy.by_trunk import TrunkEnergy
 from equidrift.models.conformers.energy.layers import EnergyConfig, begin_small, dot, perceptron
 from equidrift.models.conformers.energy.neighbourhood import Neighbourhood, Radial, surroundings
 from equidrift.models.conformers.energy.terms import Graphs
@@ -136,7 +137,9 @@ class EnergyNetwork(nn.Module):
         self.coefficients = Coefficients(config)
         self.bonded = Bonded()
         self.radial = Radial(config.radial, SMALLEST_A, config.cutoff_A)
-        self.blocks = nn.ModuleList([Neighbourhood(config) for _ in range(config.blocks)])
+        blocks = 0 if config.backbone is not None else config.blocks
+        self.blocks = nn.ModuleList([Neighbourhood(config) for _ in range(blocks)])
+        self.trunk = None if config.backbone is None else TrunkEnergy(config)
 
     def features(self, graphs: Graphs, sigma_A: float = 0.0) -> Tensor:
         """Features of atoms (N, width) at a noise level; they do not depend on the
@@ -176,6 +179,8 @@ class EnergyNetwork(nn.Module):
             for block in self.blocks:
                 state, energy = block(state, around)
                 terms.append((around.centres, energy))
+        if self.trunk is not None:
+            terms.append((torch.arange(x.shape[1], device=x.device), self.trunk(graphs, x, h)))
         out = x.new_zeros(graphs.count, x.shape[2])
         for atom, energy in terms:
             out = out.index_add(0, graphs.owner[atom], energy)

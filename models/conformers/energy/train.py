@@ -16,6 +16,7 @@ from equidrift.models.conformers.energy.data import PathSet, load_all
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.objective import Batches, energy_loss, relative_errors
+from equidrift.models.shared.backbones.choice import Backbone
 from equidrift.models.shared.config import SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, own_random_state, training_of
@@ -31,7 +32,8 @@ class EnergyTraining(SplitTraining):
     `data` names .npz files that `tools/pack_paths.py` wrote. `reference` is the force
     field whose energy the network's is added to at zero noise. `validation` names files
     of paths that tell the loss before and after; without it, a share `held_out` of the
-    molecules does. `noise_share` of the batches are at a noise level.
+    molecules does. `noise_share` of the batches are at a noise level. `backbone` names a
+    trunk of the symmetry kit that stands in the place of neighbourhoods.
     """
 
     validation: list[str] = Field(default=[])
@@ -39,11 +41,13 @@ class EnergyTraining(SplitTraining):
     noise_share: float = Field(default=0.1, ge=0, lt=1)
     paths_per_batch: int = Field(default=8, ge=1)
     frames_per_path: int = Field(default=12, ge=2)
+    backbone: Backbone | None = None
 
     def begin(self) -> EnergyNetwork:
         """The network, with random weights that depend on the seed alone."""
+        trunk = {} if self.backbone is None else {"backbone": self.backbone}
         with own_random_state(self.seed):
-            return EnergyNetwork(EnergyConfig(**self.network))
+            return EnergyNetwork(EnergyConfig(**(self.network | trunk)))
 
 
 def make_task(c: EnergyTraining, network: EnergyNetwork, _out: Path) -> Task:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from equidrift.errors import UnknownNameError
 from equidrift.models.shared.backbones.egcl import EgclNetwork
@@ -14,6 +17,16 @@ from equidrift.models.shared.backbones.radial import RadialNetwork
 from equidrift.models.shared.backbones.spherical import SphericalNetwork
 from equidrift.models.shared.backbones.subequivariant import SubequivariantNetwork
 from equidrift.models.shared.backbones.trunk import Sizes, Trunk
+
+
+def _known(name: str) -> str:
+    if name not in TRUNKS:
+        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(sorted(TRUNKS))}")
+    return name
+
+
+# `backbone` of a training file: the name of a trunk
+Backbone = Annotated[str, AfterValidator(_known)]
 
 
 def _frames(sizes: Sizes) -> Trunk:

@@ -7,13 +7,14 @@ is that of the values asked given the others, per number, under the limiting GP;
 alone values carry fresh noise of the size of the model's white part (1e-3 of their
 spread): balanced fields are exact in some directions, and without noise have no
 density. `coverage50`, `coverage90` are in percent, of the intervals of
-`ConditionedAtoms.interval`, calibrated on validation data.
+`ConditionedAtoms.interval`, calibrated on validation data; those of the unseen molecule
+on molecules that fits to the others had not seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from equidrift.models.fields.atoms.data import RMD17, UNSEEN, AtomFields, joined
 from equidrift.models.fields.atoms.network import AtomGram
 from equidrift.models.fields.atoms.posterior import SHARES, given_share, gp_posterior
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
+from equidrift.models.fields.atoms.unseen import half_width
 from equidrift.models.fields.functions.kernels import fit_kernel, fitted_family
 
 QUICK, FULL = 4, 25  # frames per molecule of rMD17; ten times as many molecules of QM9
@@ -90,14 +92,10 @@ def measured(
 ) -> dict[str, float]:
     """One row."""
     generator = torch.Generator().manual_seed(20_240_003)
-    widths = {
-        f"coverage{round(100 * level)}": model.half_width(share, level) if ours else normal
-        for level, normal in HALF_WIDTHS.items()
-    }
     columns: dict[str, list[float]] = {}
     for k in range(len(data)):
         one = model.standard(data[slice(k, k + 1)])
-        for name, value in molecule_values(model, one, law, share, generator, widths).items():
+        for name, value in molecule_values(model, one, law, share, generator, ours=ours).items():
             columns.setdefault(name, []).append(value)
     mean_square = float(np.mean(columns.pop("square")))
     values = means(columns)
@@ -113,10 +111,11 @@ def molecule_values(
     law: Law,
     share: float,
     generator: torch.Generator,
-    widths: Mapping[str, float],
+    *,
+    ours: bool,
 ) -> dict[str, float]:
     """The figures of one molecule: log-likelihood, errors, and the share in percent of
-    the values asked for that lie within each of `widths` standard deviations.
+    the values asked for that lie in intervals: the model's own, or the normal law's.
     """
     noise = model.config.noise * torch.randn(one.y.shape, generator=generator, dtype=torch.float64)
     given = given_share(one.mask, share, generator)
@@ -130,8 +129,11 @@ def molecule_values(
         "MAE": float(miss.mean()) * model.scale,
         "square": float(miss.square().mean()) * model.scale**2,
     }
-    for name, width in widths.items():
-        values[name] = 100 * float((miss < width * spread).double().mean())
+    known = AtomFields(one.x, one.y, given)
+    for level, normal in HALF_WIDTHS.items():
+        width = half_width(model, known, (mean, gram), level) if ours else normal
+        inside = (miss < width * spread).double().mean()
+        values[f"coverage{round(100 * level)}"] = 100 * float(inside)
     return values
 
 

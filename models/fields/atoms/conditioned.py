@@ -17,6 +17,7 @@ from equidrift.models.fields.atoms.data import AtomFields
 from equidrift.models.fields.atoms.network import AtomGram, to_matrix
 from equidrift.models.fields.atoms.objective import AtomDiffusion
 from equidrift.models.fields.atoms.posterior import COVERAGES, gp_posterior, offset
+from equidrift.models.fields.atoms.unseen import factor_of, half_width
 from equidrift.models.fields.functions.data import PAIRS_PER_BATCH
 from equidrift.models.fields.functions.objective import OUNoising
 from equidrift.models.shared.conditioning import conditional_sample
@@ -48,8 +49,8 @@ class ConditionedAtoms:
         """n completed fields (n, n_atoms), (n, n_atoms, 3) or (n, n_atoms, 3, 3); known
         values are as given.
 
-        Where values are known the limiting GP's conditional is drawn; the network has
-        its say in the prior and in `log_prob`.
+        Where values are known the limiting GP's conditional is drawn, as wide as
+        `mean_std` says; the network has its say in the prior and in `log_prob`.
 
         Parameters
         ----------
@@ -87,7 +88,22 @@ class ConditionedAtoms:
         pairs = 0 if noise is not None else context.shape[1] ** 2  # `noise` is of all samples
         with torch.no_grad():
             made = in_batches(drawn, n, pairs, PAIRS_PER_BATCH, context.device)
-        return self._as_values((made + mean) * model.scale + self._offset())
+        return self._as_values(
+            (self._widened(made, mean, gram) + mean) * model.scale + self._offset()
+        )
+
+    def _widened(self, made: Tensor, mean: Tensor, gram: AtomGram) -> Tensor:
+        """Samples (k, n, p) less the mean, as far from the posterior's mean as values of
+        such a molecule are.
+        """
+        given = self.model.standard(self.data)
+        if not given.mask.any():
+            return made
+        factor = factor_of(self.model, given, (mean, gram))
+        if factor == 1.0:
+            return made
+        centre = gp_posterior(mean, gram, given.y, given.mask)[0] - mean
+        return centre + factor * (made - centre)
 
     def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:
         """Mean and standard deviation of the values (n_atoms, ...): in closed form
@@ -98,11 +114,10 @@ class ConditionedAtoms:
             known = self.data.mask[0].cpu().numpy().reshape(-1, *[1] * (made.ndim - 2))
             spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
             return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
-        mean, variance = gp_posterior(
-            *self.model.law(self.data), self.model.standard(self.data).y, self.data.mask
-        )
+        law, given = self.model.law(self.data), self.model.standard(self.data)
+        mean, variance = gp_posterior(*law, given.y, given.mask)
         centre = self._as_values(mean * self.model.scale + self._offset())[0]
-        width = variance.sqrt() * self.model.scale
+        width = factor_of(self.model, given, law) * variance.sqrt() * self.model.scale
         if self.model.config.rank == "tensor":
             width = to_matrix(width)
         return centre, width[0].reshape(centre.shape).cpu().numpy()
@@ -113,18 +128,16 @@ class ConditionedAtoms:
 
         From the limiting GP's posterior: its mean, and as many of its standard
         deviations on either side as hold a share `level` of the values of validation
-        molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms,
-        ...) each.
+        molecules (with that share of atoms given, the nearest of `SHARES`). Where the
+        model knows how wide molecules are that were not trained on (`model.unseen`),
+        their given values widen the interval. (n_atoms, ...) each.
         """
         if not isinstance(level, int | float) or not COVERAGES[0] <= level <= COVERAGES[-1]:
             raise InputError(f"level must lie in {COVERAGES[0]} .. {COVERAGES[-1]}, not {level!r}")
         model, data = self.model, self.data
-        mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
-        half = (
-            model.half_width(float(data.mask.double().mean()), level)
-            * variance.sqrt()
-            * model.scale
-        )
+        law, given = model.law(data), model.standard(data)
+        mean, variance = gp_posterior(*law, given.y, data.mask)
+        half = half_width(model, given, law, level) * variance.sqrt() * model.scale
         centre = mean * model.scale + self._offset()
         middle, low, high = (self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))
         return middle, low, high

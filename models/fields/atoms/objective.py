@@ -20,6 +20,7 @@ from equidrift.models.fields.functions.objective import (
     LinearBeta,
     draw_times,
 )
+from equidrift.models.shared.devices import short_products
 
 
 class AtomDiffusion(FieldDiffusion):
@@ -69,7 +70,7 @@ class AtomDiffusion(FieldDiffusion):
         std, alpha = (f.float() for f in self.factors(t))
         z = torch.randn(u.shape, generator=generator, device=generator.device).to(u)
         z = z * mask[..., None]
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        with short_products(x.device, half):
             score = self.white_score(t, alpha * u + std * z, mask, gram)
         error = (std * score.float() + z).square().sum(-1) * mask
         return (error.sum(-1) / mask.sum(-1)).mean()

@@ -44,6 +44,7 @@ from equidrift.models.fields.atoms.inputs import (
 from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram
 from equidrift.models.fields.atoms.objective import AtomDiffusion
 from equidrift.models.fields.atoms.posterior import COVERAGES, SHARES, offset
+from equidrift.models.fields.atoms.unseen import UnseenWidth
 from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.objective import LinearBeta
@@ -71,6 +72,8 @@ class AtomFieldModel(Saves):
         Value taken off the scalars of each element, by atomic number.
     quantiles : array_like, shape (shares, levels)
         Half widths of intervals over the standard deviation, of validation molecules.
+    unseen : UnseenWidth or None
+        The same of molecules of compositions that were not trained on.
     """
 
     diffusion: AtomDiffusion
@@ -89,6 +92,7 @@ class AtomFieldModel(Saves):
         self.means, self.quantity, self.unit = means or {}, quantity, unit
         normal = [NormalDist().inv_cdf(0.5 + level / 2) for level in COVERAGES]
         self.quantiles: Array = np.broadcast_to(normal, (len(SHARES), len(COVERAGES)))
+        self.unseen: UnseenWidth | None = None
         self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
         self.training: dict[str, Any] = {}  # the same for the card
 
@@ -124,6 +128,7 @@ class AtomFieldModel(Saves):
         schedule: dict[str, Any] | None = None,
         score_schedule: dict[str, Any] | None = None,
         batch: int = 16,
+        folds: int = 0,
         seed: int = 0,
         **kept: Unpack[Kept],
     ) -> AtomFieldModel:
@@ -150,6 +155,9 @@ class AtomFieldModel(Saves):
             Sizes, as in `AtomConfig`; fields of `Schedule` for the GP and for the score.
         batch : int
             Molecules of a training step.
+        folds : int
+            How many more fits, each without a part of the compositions, tell how wide
+            intervals of a molecule are that was not trained on; 0 for none.
         seed : int
             Of the split, of the first weights, of the order and of the noise.
         **kept
@@ -173,7 +181,7 @@ class AtomFieldModel(Saves):
         order = torch.randperm(len(data), generator=generator, device=generator.device)
         held = max(1, round(validation * len(data)))
         settings = config or {}, schedule or {}, score_schedule or {}
-        options = FitOptions(rank, quantity, unit, balanced, *settings, batch, seed)
+        options = FitOptions(rank, quantity, unit, balanced, *settings, batch, seed, folds)
         train, unseen = data[order[held:]], data[order[:held]]
         return cls.fit_fields(train, unseen, options, budget_s, **kept)
 
@@ -190,14 +198,14 @@ class AtomFieldModel(Saves):
         progress: Progress | None = None,
     ) -> AtomFieldModel:
         """`fit` on padded fields that are split already."""
-        model = cls._unfitted(data, options)
+        model = cls.unfitted(data, options)
         with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
             run = FitRun(Path(folder), options.batch, options.seed, resume, progress)
             train_both(model, data, validation, options, budget_s, run)
         return model
 
     @classmethod
-    def _unfitted(cls, data: AtomFields, options: FitOptions) -> AtomFieldModel:
+    def unfitted(cls, data: AtomFields, options: FitOptions) -> AtomFieldModel:
         """A model of random weights with the scale, means and elements of the data."""
         balanced = is_balanced(data, options.rank) if options.balanced is None else options.balanced
         means = element_means(data) if options.rank == "scalar" else {}
@@ -323,13 +331,6 @@ class AtomFieldModel(Saves):
             mean, gram = self.diffusion.kernel.law(data.x.float())  # type: ignore[operator]
         return mean.double(), gram
 
-    def half_width(self, share: float, level: float) -> float:
-        """Half of an interval that holds a share `level` of the values, in standard
-        deviations, where a `share` of the atoms is given.
-        """
-        row = self.quantiles[int(np.argmin([abs(share - s) for s in SHARES]))]
-        return float(np.interp(level, COVERAGES, row))
-
     def _single(
         self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None
     ) -> AtomFields:
@@ -364,6 +365,7 @@ class AtomFieldModel(Saves):
             "means": {str(z): m for z, m in self.means.items()},
         }
         config |= {"quantiles": self.quantiles.tolist()}
+        config |= {} if self.unseen is None else {"unseen": self.unseen.as_card()}
         config |= {"quantity": self.quantity, "unit": self.unit}
         own = {
             "description": f"distribution over {self.quantity} on the atoms of molecules",
@@ -379,11 +381,8 @@ class AtomFieldModel(Saves):
 
         Raises `WeightsError` for another kind of model's.
         """
-        diffusion, card = load_network(
-            name_or_path,
-            "atom-field",
-            lambda c: AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"])),
-        )
+        made = lambda c: AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))  # noqa: E731
+        diffusion, card = load_network(name_or_path, "atom-field", made)
         c = card["config"]
         means = {int(z): m for z, m in c["means"].items()}
         model = cls(
@@ -394,6 +393,6 @@ class AtomFieldModel(Saves):
             quantity=c["quantity"],
             unit=c["unit"],
         )
-        if "quantiles" in c:
-            model.quantiles = np.array(c["quantiles"])
+        model.quantiles = np.array(c.get("quantiles", model.quantiles))
+        model.unseen = UnseenWidth.of(c["unseen"]) if "unseen" in c else None
         return model

@@ -21,6 +21,7 @@ from equidrift.models.fields.functions.experts import Experts
 from equidrift.models.fields.functions.gram import Gram
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork, make_network
+from equidrift.models.shared.devices import short_products
 
 Parametrisation = Literal["none", "preconditioned-s", "preconditioned-k", "y0"]
 PARAMETRISATIONS = ("none", "preconditioned-s", "preconditioned-k", "y0")
@@ -301,10 +302,10 @@ class FieldDiffusion(nn.Module):
         self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False
     ) -> Tensor:
         """K grad log p_t(y) at times (B,), points (B, n, d), fields (B, n, p); `half`
-        runs the network in bfloat16.
+        runs the network in bfloat16 where that is faster.
         """
         std, alpha = self.factors(t)
-        with torch.autocast(y.device.type, torch.bfloat16, enabled=half):
+        with short_products(y.device, half):
             output = self.network(t.to(y.dtype), std[:, 0, 0].to(y.dtype), x, y, mask)
         found = preconditioned(
             output.to(y.dtype),

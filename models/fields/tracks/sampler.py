@@ -34,7 +34,7 @@ from equidrift.models.fields.tracks.likelihood import sphere_log_likelihood
 from equidrift.models.fields.tracks.prior import TrackPrior
 from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
 from equidrift.models.shared.config import make_schedule
-from equidrift.models.shared.devices import Device, pick_device
+from equidrift.models.shared.devices import Device, pick_device, short_products
 from equidrift.models.shared.likelihood import probe_vectors
 from equidrift.models.shared.run import Kept, check_task, own_random_state, save_module
 from equidrift.models.shared.run import fit as train_network
@@ -132,7 +132,7 @@ class TrackModel:
         variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
         scale = _scale(variance)
         prior = self.prior.score(x, y, variance).to(y.dtype)
-        with torch.autocast(y.device.type, torch.bfloat16, enabled=half):
+        with short_products(y.device, half):
             f = self.network(
                 t.to(y.dtype),
                 scale[:, 0, 0],

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from equidrift.errors import InputError
-from equidrift.models.shared.devices import batch_size, pick_device
+from equidrift.models.shared.devices import batch_size, pick_device, short_products
 
 ROOT = Path(__file__).parents[3] / "models"
 MAKERS = {"arange", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randint"}
@@ -54,6 +54,7 @@ DOORS = {
     "fields/atoms/inputs.py:as_atom_fields",
     "fields/atoms/sampler.py:AtomFieldModel._single",
     "fields/atoms/sampler.py:AtomFieldModel.log_prob_fields",
+    "fields/atoms/unseen.py:judge",
     "fields/functions/conditioned.py:Conditioned.sample",
     "fields/functions/sampler.py:FieldModel.log_prob",
     "fields/tracks/conditioned.py:ConditionedTrack.sample",
@@ -192,3 +193,21 @@ def test_the_search_finds_a_tensor_that_does_not_move() -> None:
 def test_the_search_finds_a_tensor_without_a_device() -> None:
     assert [call.lineno for call in makers("def f():\n    return torch.zeros(3)")] == [2]
     assert not list(makers("class A:\n    def __init__(self):\n        torch.zeros(3)"))
+
+
+@pytest.mark.parametrize(
+    ("processor", "wanted", "short"),
+    [
+        ("AVX2", True, False),
+        ("DEFAULT", True, False),
+        ("AVX512", True, True),
+        ("AVX512", False, False),
+    ],
+)
+def test_networks_multiply_in_bfloat16_where_the_processor_does_so_itself(
+    monkeypatch: pytest.MonkeyPatch, processor: str, wanted: bool, short: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    one = torch.ones(2, 2, device="cpu")
+    with short_products(one.device, wanted):
+        assert (one @ one).dtype == (torch.bfloat16 if short else torch.float32)

@@ -311,16 +311,19 @@ def fields(result: Mapping[str, Any]) -> str:
         ("n", 6),
     ]
     others = ("^2d-.*/(gp-optimum|plain)-", "^cost/", "^corrector/", "^cyclones/", "^fix/")
+    learnt = [("loss", 4), ("above_optimum", 3), ("loglik", 3), ("below_optimum", 3)]
+    learnt += [("over_white", 3), ("steps", 5), ("cpu_s", 3), ("n", 6)]
     tables = [listed(result, metrics, pattern) for pattern in others]
+    tables += [listed(result, learnt, pattern) for pattern in ("^few-", "^limit-")]
     parts += [table for table in tables if table.count("\n") > 1]
     for field in ("forces", "virial", "charges"):
         rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{field}-")]
         if rows:
             parts.append(
                 f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood per "
-                "number / MAE / coverage of 90 % / number of molecules or frames:"
+                "number / MAE / coverage of 50 and of 90 % / number of molecules or frames:"
             )
-            shown = (("loglik", 3), ("MAE", 2), ("coverage90", 3), ("n", 4))
+            shown = (("loglik", 3), ("MAE", 2), ("coverage50", 3), ("coverage90", 3), ("n", 4))
             parts.append(pivot({**result, "rows": rows}, shown))
     return "\n\n".join([*(part for part in parts if part), measured_on(result)])
 
@@ -444,8 +447,13 @@ def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
     trunks += [("parameters", 6), ("steps", 6), ("cpu_s", 3), ("n", 5)]
+    molecules = [("energy_meV", 3), ("forces_meV_A", 3), *trunks[1:]]
     products = pivot(chosen(result, "^product-"), (("ms", 3), ("couplings", 4)))
-    parts = [listed(result, trunks, "^nbody/", errors=True), products]
+    parts = [
+        listed(result, trunks, "^nbody/", errors=True),
+        listed(result, molecules, "^(rmd17|qm9)", errors=True),
+        products,
+    ]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 

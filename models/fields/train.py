@@ -16,7 +16,14 @@ from torch import Tensor
 
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.train import train_atoms
-from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
+from equidrift.models.fields.functions.data import (
+    GAUSSIAN,
+    SYSTEMS_1D,
+    SYSTEMS_2D,
+    Functions,
+    true_kernel,
+)
+from equidrift.models.fields.functions.kernels import Kernel, make_kernel
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.config import Name, TrainingConfig, check_run, config_errors
 from equidrift.models.shared.run import Kept, Request, either, entry
@@ -30,7 +37,10 @@ class FieldTraining(TrainingConfig):
 
     `data` is an .npz file with x, y and, if values are missing, mask, shaped as
     `FieldModel.fit` takes them; `system` draws fresh functions for each batch instead,
-    each at 1 to `points` points (60, or 110 of a sawtooth or mixture).
+    each at 1 to `points` points (60, or 110 of a sawtooth or mixture); `pool` draws that
+    many functions once instead, and `augment` turns and mirrors those of the plane.
+    `limit_length` is the length of a limit that is named; `limit: generator` is the
+    kernel that a system is drawn from.
     `limit`, `base` and `network` are those of `FieldModel.fit` (`network` may hold sizes,
     such as `{width: 48, layers: 4}`); `start` names weights
     whose network, of the same sizes, training starts from. With `kind: atoms` it is
@@ -42,6 +52,7 @@ class FieldTraining(TrainingConfig):
     system: str | None = None
     vector: bool = False
     limit: str = "fitted"
+    limit_length: float | None = Field(default=None, gt=0)
     base: Literal["limit", "experts"] = "limit"
     start: str | None = None
     network: Literal["auto", "none"] | dict[str, Any] = "auto"  # type: ignore[assignment]
@@ -49,6 +60,8 @@ class FieldTraining(TrainingConfig):
     batch: int = Field(default=32, ge=1)
     functions: int = Field(default=KERNEL_FUNCTIONS, ge=2)
     points: int | None = Field(default=None, ge=2)
+    pool: int | None = Field(default=None, ge=2)
+    augment: bool = False
 
     @model_validator(mode="after")
     def _one_source(self) -> FieldTraining:
@@ -58,7 +71,24 @@ class FieldTraining(TrainingConfig):
             raise ValueError(
                 f"unknown system {self.system!r}; known are {', '.join(SYSTEMS_1D + SYSTEMS_2D)}"
             )
+        if self.system is None and (self.pool is not None or self.augment):
+            raise ValueError("pool and augment are for a system; data are learnt from as they are")
+        if self.augment and self.system not in SYSTEMS_2D:
+            raise ValueError(f"augment turns functions of {', '.join(SYSTEMS_2D)}")
+        if self.limit == "generator" and self.system not in GAUSSIAN:
+            raise ValueError(f"limit: generator is for {', '.join(GAUSSIAN)}")
+        if self.limit_length is not None and self.limit in ("fitted", "generator", "white"):
+            raise ValueError(f"limit_length: the limit {self.limit} has no length to be set")
         return self
+
+    def kernel(self) -> str | Kernel:
+        """The limiting kernel, or its name where the data tell its sizes."""
+        if self.limit == "generator":
+            return true_kernel(self.system or "")
+        if self.limit_length is None:
+            return self.limit
+        components = 2 if self.system in SYSTEMS_2D else 1
+        return make_kernel(self.limit, components, length=self.limit_length)
 
 
 def train_points(request: Request) -> dict[str, Any]:
@@ -88,18 +118,19 @@ def _fitted(c: FieldTraining, budget_s: float, how: Kept) -> tuple[FieldModel, i
     trainer's out, resume and progress.
     """
     vector = c.vector or c.system in SYSTEMS_2D
-    options: dict[str, Any] = {"vector": vector, "limit": c.limit, "base": c.base}
+    options: dict[str, Any] = {"vector": vector, "limit": c.kernel(), "base": c.base}
     options |= {"start": c.start, "network": c.network, "seed": c.seed}
     if c.system is None:
         x, y, mask = _arrays(Path(c.data or ""))
         options |= {"schedule": c.schedule, "batch": c.batch, **how}
         model = FieldModel.fit(x, y, mask=mask, budget_s=budget_s, **options)
         return model, len(np.asarray(y))
-    x, y, mask = _drawn(c.system, c.functions, c.seed)
+    x, y, mask = _drawn(c, c.system)
     model = FieldModel.fit(x, y, mask=mask, budget_s=0.0, **options)
     if model.networked:
-        batches = _standard(Functions(c.system, c.batch, c.seed, c.points), model)
-        unseen = lambda step: batches(UNSEEN + step)  # noqa: E731
+        batches = _standard(_source(c, c.system, c.pool), model)
+        fresh = _standard(_source(c, c.system, None), model)
+        unseen = lambda step: fresh(UNSEEN + step)  # noqa: E731
         model.train(batches, budget_s, c.schedule, seed=c.seed, held_out=unseen, **how)
     return model, len(np.asarray(y))
 
@@ -114,9 +145,18 @@ def _describe(c: FieldTraining, model: FieldModel) -> str:
     return f"{source} and a network trained for {steps} steps on {samples} functions"
 
 
-def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+def _source(c: FieldTraining, system: str, pool: int | None) -> Functions:
+    return Functions(system, c.batch, c.seed, c.points, pool, turns=c.augment)
+
+
+def _drawn(c: FieldTraining, system: str) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """Functions that the limiting kernel is fitted to: of the pool, where there is one."""
     points = 100 if system in SYSTEMS_2D else None
-    x, y, mask = Functions(system, count, seed, points)(
+    if c.pool is not None:
+        x, y = (part[: c.functions] for part in _source(c, system, c.pool).pooled)
+        everywhere = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return x.double().numpy(), y.double().numpy(), everywhere.numpy()
+    x, y, mask = Functions(system, c.functions, c.seed, points)(
         1 << 30
     )  # a batch that no step of the training sees
     if points is not None:

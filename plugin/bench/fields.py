@@ -30,6 +30,7 @@ from torch import Tensor
 
 from equidrift.bench.fields_atoms import atom_rows
 from equidrift.bench.fields_cost import cost_rows
+from equidrift.bench.fields_learning import learning_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
 from equidrift.bench.machine import Progress, silent
@@ -82,7 +83,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     ----------
     full : bool, optional
         1000 functions per 1D row of a GP and 60 of a network, else 100 and 10; 12 per 2D
-        row of a network, else 3. 2D rows of GPs have 60 either way.
+        row of a network, else 3. 2D rows of GPs have 60 either way. Networks that are
+        trained within the bench have 1500 steps, else 300.
     progress : callable, optional
         Called with a line of text before every row.
     """
@@ -110,6 +112,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     rows += few_function_rows(full, say)
     say("cost and corrector")
     rows += cost_rows()
+    rows += learning_rows(full, say)
     data = os.environ.get("EQUIDRIFT_DATA")
     if data and (Path(data) / "hurdat" / "AL.csv").exists():
         rows += cyclone_rows(Path(data) / "hurdat", full, say)

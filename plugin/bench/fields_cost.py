@@ -1,14 +1,20 @@
 """What conditional samples cost against the size of context and query, and what the
 corrector's steps buy.
+
+`corrector/M-...` and `corrector/rejection` are measured on one context with the exact
+score: M Langevin steps after each step (none of them is the replacement method), and
+rejection sampling of whole functions. `network_calls` are those of one sample.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from equidrift.bench.rows import Row, row
 from equidrift.errors import UnknownNameError
@@ -25,6 +31,8 @@ CORRECTIONS = (0, 5, 50)  # of a step
 SAMPLES = 4  # drawn at once, and timed
 ERROR_SAMPLES = 4000  # that the errors of mean and covariance are measured on
 STEPS = 20
+REJECTION_BATCH, REJECTION_BATCHES = 100_000, 20
+NEAREST = 0.15  # a function is kept if all three values are so near to the context's
 
 
 def cost_rows() -> list[Row]:
@@ -49,6 +57,8 @@ def cost_rows() -> list[Row]:
             "samples_timed": SAMPLES,
         }
         rows.append(row(f"corrector/M-{m}", values, ERROR_SAMPLES))
+    values, kept = rejection()
+    rows.append(row("corrector/rejection", values, kept))
     return rows
 
 
@@ -68,35 +78,85 @@ def _seconds(model: FieldModel, known: int, asked: int, **options: Any) -> float
     return time.perf_counter() - begun
 
 
-def _errors(corrections: int, samples: int = ERROR_SAMPLES) -> dict[str, float]:
-    """Largest errors of mean and covariance, in posterior standard deviations, with an
-    exact score under white noising.
+@dataclass(frozen=True)
+class Known:
+    """One context whose posterior is known in closed form: points (1, 6, 1), values of
+    the first three, and mean and covariance of the others.
     """
-    data, limit, schedule = true_kernel("se"), make_kernel("white"), LinearBeta()
+
+    x: Tensor
+    context: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+    def errors(self, made: Tensor) -> dict[str, float]:
+        """Largest errors of mean and covariance of samples (n, 3), in posterior standard
+        deviations.
+        """
+        sd = self.covariance.diagonal().sqrt()
+        mean_error = ((made.mean(0) - self.mean) / sd).abs().max()
+        found = torch.tensor(np.cov(made.T.numpy()), device=made.device)
+        spread_error = ((found - self.covariance) / (sd[:, None] * sd)).abs().max()
+        return {"mean_error_sd": float(mean_error), "covariance_error": float(spread_error)}
+
+
+def _known() -> Known:
+    """The context that all samplers are measured on."""
     x = torch.tensor([-0.6, -0.2, 0.35, -0.4, 0.1, 0.6], dtype=torch.float64)[None, :, None]
-    free = torch.tensor([False] * 3 + [True] * 3)
-    generator = torch.Generator().manual_seed(2)
-    k = data.gram(x).dense[0]
     context = torch.tensor([0.5, -1.0, 0.8], dtype=torch.float64)
-    known = torch.cat([context, torch.zeros(3, dtype=torch.float64)])[None, :, None].expand(
-        samples, -1, -1
-    )
-    made = conditional_sample(
-        OUNoising(limit.gram(x), schedule),
-        AnalyticScore(data, limit, schedule).at(x),
-        known,
+    k = true_kernel("se").gram(x).dense[0]
+    weights = torch.linalg.solve(k[:3, :3], k[:3, 3:]).T
+    return Known(x, context, weights @ context, k[3:, 3:] - weights @ k[:3, 3:])
+
+
+def _drawn(
+    known: Known, free: Tensor, samples: int, generator: torch.Generator, **options: Any
+) -> Tensor:
+    """Values (samples, 6) by the exact score under white noising."""
+    limit, schedule = make_kernel("white"), LinearBeta()
+    filled = torch.cat([known.context, torch.zeros(3, dtype=torch.float64)])
+    return conditional_sample(
+        OUNoising(limit.gram(known.x), schedule),
+        AnalyticScore(true_kernel("se"), limit, schedule).at(known.x),
+        filled[None, :, None].expand(samples, -1, -1),
         free,
         schedule.times(STEPS, 4e-3),
         lambda: torch.randn(samples, 6, 1, generator=generator, dtype=torch.float64),
+        tau=1.0,
+        **options,
+    )[..., 0]
+
+
+def _errors(corrections: int, samples: int = ERROR_SAMPLES) -> dict[str, float]:
+    """Errors of the corrector with an exact score; without corrections it is the
+    replacement method.
+    """
+    known, free = _known(), torch.tensor([False] * 3 + [True] * 3)
+    made = _drawn(
+        known,
+        free,
+        samples,
+        torch.Generator().manual_seed(2),
         corrections=corrections,
         psi=0.4 * corrections if corrections > 10 else 0.8 * corrections,
-        tau=1.0,
-    )[:, free, 0]
-    weights = torch.linalg.solve(k[:3, :3], k[:3, 3:]).T
-    covariance = k[3:, 3:] - weights @ k[:3, 3:]
-    sd = covariance.diagonal().sqrt()
-    mean_error = ((made.mean(0) - weights @ context) / sd).abs().max()
-    spread_error = (
-        ((torch.tensor(np.cov(made.T.numpy())) - covariance) / (sd[:, None] * sd)).abs().max()
     )
-    return {"mean_error_sd": float(mean_error), "covariance_error": float(spread_error)}
+    return known.errors(made[:, free])
+
+
+def rejection(
+    batches: int = REJECTION_BATCHES, nearest: float = NEAREST
+) -> tuple[dict[str, float], int]:
+    """Errors of rejection sampling with the same score, and how many samples were kept:
+    functions are drawn without a context, and those within `nearest` of all its values
+    are kept.
+    """
+    known, everything = _known(), torch.ones(6, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(3)
+    kept = []
+    for _ in range(batches):
+        made = _drawn(known, everything, REJECTION_BATCH, generator, corrections=0)
+        close = ((made[:, :3] - known.context).abs() < nearest).all(1)
+        kept.append(made[close, 3:])
+    values = torch.cat(kept)
+    drawn = float(REJECTION_BATCH * batches)
+    return known.errors(values) | {"network_calls": STEPS * drawn / len(values)}, len(values)

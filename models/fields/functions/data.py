@@ -8,6 +8,7 @@ import csv
 import itertools
 import math
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ SYSTEMS_1D = ("se", "matern52", "weakly-periodic", "sawtooth", "mixture")
 SYSTEMS_2D = ("2d-se", "2d-curl-free", "2d-div-free")
 GAUSSIAN = ("se", "matern52", "weakly-periodic", *SYSTEMS_2D)  # those that `true_kernel` knows
 RADIUS, NOISE_2D = 10.0, 0.02
+POOLED = (1 << 30) + 1  # the step that no training comes to and that a pool is drawn at
 
 
 def true_kernel(system: str) -> Kernel:
@@ -98,33 +100,84 @@ def radial_grid() -> Tensor:
 class Functions:
     """Endless training batches of a system: `batch(step)` is (x, y, mask), each
     function with its own points and their number.
+
+    Parameters
+    ----------
+    system : str
+        One of `SYSTEMS_1D` and `SYSTEMS_2D`.
+    size : int
+        Functions of a batch.
+    seed : int
+        Of all that is drawn.
+    points : int or None
+        Of a function, at most; 60, or 110 of a sawtooth or mixture.
+    pool : int or None
+        Batches are drawn from so many functions, each with its values at all its points;
+        None draws fresh functions for every batch.
+    turns : bool
+        Whether each function of a batch is turned, and mirrored, at random.
     """
 
-    def __init__(self, system: str, size: int = 32, seed: int = 0, points: int | None = None):
+    def __init__(
+        self,
+        system: str,
+        size: int = 32,
+        seed: int = 0,
+        points: int | None = None,
+        pool: int | None = None,
+        *,
+        turns: bool = False,
+    ):
+        if turns and system not in SYSTEMS_2D:
+            raise InputError(
+                f"functions of {system} cannot be turned; that is for {', '.join(SYSTEMS_2D)}"
+            )
         if system not in SYSTEMS_1D + SYSTEMS_2D:
             raise UnknownNameError("system", system, SYSTEMS_1D + SYSTEMS_2D)
         self.system, self.size, self.seed = system, size, seed
         self.points = points or (110 if system in ("sawtooth", "mixture") else 60)
         self._grid = radial_grid().float() if system in SYSTEMS_2D else None
+        self.pool, self.turns = pool, turns
+
+    @cached_property
+    def pooled(self) -> tuple[Tensor, Tensor]:
+        """Points and values of all functions of the pool."""
+        return self._drawn(self.pool or 0, self._generator(POOLED))
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+
+    def _drawn(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points (count, n, d) and values (count, n, p) of fresh functions."""
+        n, device = self.points, generator.device
+        if self._grid is None:
+            x = 4 * torch.rand(count, n, 1, generator=generator, device=device) - 2
+        else:
+            rows = [
+                torch.randperm(len(self._grid), generator=generator, device=device)[:n]
+                for _ in range(count)
+            ]
+            x = self._grid[torch.stack(rows)]
+        return x, draw_functions(self.system, x, generator)
+
+    def _picked(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Functions of the pool, their points in a random order."""
+        x, y = self.pooled
+        device = generator.device
+        pick = torch.randint(len(x), (self.size, 1), generator=generator, device=device)
+        order = torch.rand(self.size, self.points, generator=generator, device=device).argsort(1)
+        return x[pick, order], y[pick, order]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The batch of a training step: a function of the seed and the step alone."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        n = self.points
-        if self._grid is None:
-            x = 4 * torch.rand(self.size, n, 1, generator=generator, device=generator.device) - 2
-        else:
-            x = torch.stack(
-                [
-                    self._grid[
-                        torch.randperm(
-                            len(self._grid), generator=generator, device=generator.device
-                        )[:n]
-                    ]
-                    for _ in range(self.size)
-                ]
-            )
-        y = draw_functions(self.system, x, generator)
+        generator, n = self._generator(step), self.points
+        fresh = self.pool is None
+        x, y = self._drawn(self.size, generator) if fresh else self._picked(generator)
+        if self.turns:
+            noise = torch.randn(self.size, 2, 2, generator=generator, device=generator.device)
+            turn, upper = torch.linalg.qr(noise)  # even over the group once signs are set
+            turn = turn * upper.diagonal(dim1=1, dim2=2).sign()[:, None]
+            x, y = x @ turn, y @ turn
         count = torch.randint(
             1, n + 1, (self.size, 1), generator=generator, device=generator.device
         )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from equidrift.models.fields.functions.framed import FrameAveragedField
 from equidrift.models.shared.backbones.radial import VectorLayer, pair_sums
 
 
@@ -24,7 +26,8 @@ class NetworkConfig:
 
     `kind` is "attention" for scalar fields in any dimension and for tracks, "vector" for
     vector fields, "plain" for attention that knows no symmetry (a baseline, for values
-    of any number of components), "none" for no network.
+    of any number of components), "frames" for that one averaged over the frames of the
+    points, "none" for no network.
     """
 
     kind: str = "attention"
@@ -43,10 +46,11 @@ def make_network(config: NetworkConfig) -> nn.Module:
     """The network of a configuration, with random weights of the current torch
     generator.
     """
-    kinds = {
+    kinds: dict[str, Callable[[NetworkConfig], nn.Module]] = {
         "attention": BiDimensionalAttention,
         "vector": VectorNetwork,
         "plain": PlainAttention,
+        "frames": lambda config: FrameAveragedField(PlainAttention(config)),
         "none": NoNetwork,
     }
     return kinds[config.kind](config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,24 +110,41 @@ def fit(
     tuple[Trunk, Spent]
         In evaluation mode.
     """
-    draw = torch.Generator(device="cpu").manual_seed(seed)
     with own_random_state(seed):
         trunk = make_trunk(name, moves.sizes(width, layers)).to(moves.positions.device)
     if isinstance(trunk, PonitaNetwork):
         trunk.calibrate(moves[:BATCH].given())
+
+    def loss(rows: Tensor) -> Tensor:
+        batch = moves[rows]
+        return (moved(trunk, batch) - batch.later).square().mean()
+
+    spent = descend(trunk, len(moves), loss, budget_s, BATCH, seed)
+    return trunk.eval(), spent
+
+
+def descend(
+    trunk: Trunk,
+    count: int,
+    loss: Callable[[Tensor], Tensor],
+    budget_s: float,
+    batch: int,
+    seed: int,
+) -> Spent:
+    """Adam for `budget_s` seconds of CPU on the loss of random rows (batch,) of `count`."""
+    draw = torch.Generator(device="cpu").manual_seed(seed)
     optimiser = torch.optim.Adam(trunk.parameters(), RATE)
     begun, steps, spent = time.process_time(), 0, 0.0
     while spent < budget_s:
         for group in optimiser.param_groups:
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * spent / budget_s))
-        batch = moves[torch.randint(0, len(moves), (BATCH,), generator=draw, device="cpu")]
-        loss = (moved(trunk, batch) - batch.later).square().mean()
+        value = loss(torch.randint(0, count, (batch,), generator=draw, device="cpu"))
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(trunk.parameters(), CLIP)
         optimiser.step()
         steps, spent = steps + 1, time.process_time() - begun
-    return trunk.eval(), Spent(steps, spent)
+    return Spent(steps, spent)
 
 
 @torch.no_grad()

@@ -146,7 +146,7 @@ def _describe(c: FieldTraining, model: FieldModel) -> str:
 
 
 def _source(c: FieldTraining, system: str, pool: int | None) -> Functions:
-    return Functions(system, c.batch, c.seed, c.points, pool, turns=c.augment)
+    return Functions(system, c.batch, c.seed, c.points, pool=pool, turns=c.augment)
 
 
 def _drawn(c: FieldTraining, system: str) -> tuple[ArrayLike, ArrayLike, ArrayLike]:

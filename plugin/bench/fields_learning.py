@@ -78,7 +78,7 @@ def few_rows(effort: Effort, say: Progress, few: tuple[int, ...] = FEW) -> list[
         for count in few:
             say(f"few-{SYSTEM}/{name}-{count}, {effort.steps} steps")
             source = Functions(
-                SYSTEM, effort.batch, 0, effort.points, count, turns=name == "augmented"
+                SYSTEM, effort.batch, 0, effort.points, pool=count, turns=name == "augmented"
             )
             config = NetworkConfig(components=2, dimension=2, **sizes)
             model, cpu_s = trained(source, make_kernel("white", 2), config, effort)

@@ -82,7 +82,7 @@ def train_both(
     first = train_limit(model, data, options.schedule, limit_s, run, validation)
     calibrate(model, validation)
     if options.folds:
-        model.unseen = unseen_width(model, data, validation, options, limit_s, run)
+        model.unseen = unseen_width(type(model), options, run, limit_s, data, validation)
     model.record, model.training = first.summary(), first.card()
     if alone:
         return
@@ -94,12 +94,12 @@ def train_both(
 
 
 def unseen_width(
-    model: AtomFieldModel,
+    kind: type[AtomFieldModel],
+    options: FitOptions,
+    run: FitRun,
+    budget_s: float,
     data: AtomFields,
     validation: AtomFields,
-    options: FitOptions,
-    budget_s: float,
-    run: FitRun,
 ) -> UnseenWidth:
     """How wide molecules are that were not trained on, by `options.folds` fits of
     `budget_s` seconds each.
@@ -108,7 +108,7 @@ def unseen_width(
 
     def fitted(part: AtomFields, fold: int) -> AtomFieldModel:
         own = replace(options, config=config, seed=options.seed + 1 + fold)
-        one = type(model).unfitted(part, own)
+        one = kind.unfitted(part, own)
         here = replace(run, folder=run.folder / f"fold-{fold}", seed=own.seed)
         train_limit(one, part, options.schedule, budget_s, here)
         names = set(compositions(part))

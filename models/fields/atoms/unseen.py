@@ -60,20 +60,14 @@ class UnseenWidth:
 
     def as_card(self) -> dict[str, Any]:
         """What a card holds of it."""
-        return dataclasses.asdict(self) | {
-            "quantiles": self.quantiles.tolist(),
-            "compositions": list(self.compositions),
-        }
+        lists = {"quantiles": self.quantiles.tolist(), "compositions": list(self.compositions)}
+        return dataclasses.asdict(self) | lists
 
     @classmethod
     def of(cls, card: dict[str, Any]) -> UnseenWidth:
         """From a card."""
-        return cls(
-            card["dof"],
-            card["spread"],
-            np.array(card["quantiles"]),
-            tuple(card["compositions"]),
-        )
+        known = tuple(card["compositions"])
+        return cls(card["dof"], card["spread"], np.array(card["quantiles"]), known)
 
 
 def composition(numbers: Tensor) -> str:

@@ -124,8 +124,8 @@ class Functions:
         size: int = 32,
         seed: int = 0,
         points: int | None = None,
-        pool: int | None = None,
         *,
+        pool: int | None = None,
         turns: bool = False,
     ):
         if turns and system not in SYSTEMS_2D:

@@ -146,6 +146,14 @@ def test_the_card_keeps_what_is_known_of_unseen_molecules(
     )
 
 
+def test_the_shipped_forces_know_what_they_were_trained_on() -> None:
+    width = AtomFieldModel.load("atom-forces").unseen
+    assert width is not None and len(width.compositions) == 9
+    aspirin, paracetamol = "1x8 6x9 8x4", "1x9 6x8 7x1 8x2"
+    assert aspirin in width.compositions and paracetamol not in width.compositions
+    assert width.factor(600.0, 6) > 5 * width.factor(6.0, 6) > 0
+
+
 def test_a_config_asks_for_folds(tmp_path: Path) -> None:
     parts = [fields(numbers, 6) for numbers in (MOLECULES[0], MOLECULES[2])]
     data = joined(parts)

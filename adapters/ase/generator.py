@@ -279,7 +279,7 @@ class MoleculeGenerator(Generator):
     seed : int
         Of the random streams; the same seed gives the same molecules.
     **options
-        `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`,
+        `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `replace`, `steps`,
         `relax`, `judge`, `force`, `batch_size`, `max_attempts` and `progress` as in
         `equidrift.generate`, and whatever the model takes. None leaves a default alone.
 
@@ -300,6 +300,7 @@ class MoleculeGenerator(Generator):
         "targets": None,
         "guidance": None,
         "fragment": None,
+        "replace": None,
         "judge": None,
         "force": None,
     }

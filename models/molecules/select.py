@@ -51,7 +51,8 @@ class BestOf(TargetModel):
         self.model, self.network, self.candidates = model, network, candidates
         self.name = f"{model.name}-best-of-{candidates}"
         self.weights_sha256 = f"{model.weights_sha256}/{(network.weights_sha256 or '')[:12]}"
-        self.max_atoms, self.takes_fragment = model.max_atoms, model.takes_fragment
+        self.max_atoms = model.max_atoms
+        self.takes_fragment, self.takes_sites = model.takes_fragment, model.takes_sites
         self.properties: Mapping[str, tuple[float, float]] = model.properties
         self.default_steps = model.default_steps * candidates
         self.spread = dict(zip(PROPERTIES, network.network.spread.tolist(), strict=True))

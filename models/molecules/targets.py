@@ -18,6 +18,7 @@ class DrawOptions(TypedDict, total=False):
 
     guidance: float | None
     fragment: Raw | None
+    sites: NDArray[np.int64] | None
     steps: int | None
     callback: Callback | None
 
@@ -33,6 +34,8 @@ class Draw:
         guidance; the model's own if None.
     fragment : (Molecule, positions_A) or None
         What is kept as it is.
+    sites : int64, shape (k,), or None
+        Hydrogens of the fragment where alone something grows.
     steps : int or None
         Of one draw; the model's `default_steps` if None.
     callback : callable or None
@@ -41,6 +44,7 @@ class Draw:
 
     guidance: float | None = None
     fragment: Raw | None = None
+    sites: NDArray[np.int64] | None = None
     steps: int | None = None
     callback: Callback | None = None
 
@@ -67,7 +71,7 @@ class TargetModel(BatchedMoleculeModel):
         targets : mapping or None
             Property -> value, in the unit that ends the property's name.
         **options
-            guidance, fragment, steps and callback; see `Draw`.
+            guidance, fragment, sites, steps and callback; see `Draw`.
 
         Returns
         -------
@@ -99,7 +103,7 @@ class TargetModel(BatchedMoleculeModel):
         wanted : float64, shape (k, n_properties) or (n_properties,), or None
             In the order of `properties`, NaN where a property is free.
         **options
-            guidance, fragment, steps and callback; see `Draw`.
+            guidance, fragment, sites, steps and callback; see `Draw`.
         """
         raise NotImplementedError
 

@@ -35,6 +35,7 @@ from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import Progress, silent
 from equidrift.bench.molecule_ablation import ablation_rows
 from equidrift.bench.molecule_published import sample_papers
+from equidrift.bench.molecule_replaced import better_rows
 from equidrift.bench.molecule_targets import CHOOSER, NETWORK, conditional_rows
 from equidrift.bench.molecule_work import (
     cached_model,
@@ -56,13 +57,15 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import find, read_card
 
 MODELS = ("joint", "latent")
+STARTS_SEEN = 20  # molecules looked at for each start that is wanted
 PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
 
 
 @dataclass(frozen=True)
 class Size:
     """How much is measured: samples, of RDKit's control, of the conditional rows a
-    property, relaxed, busted, single energies, and of a cell of the ablations.
+    property, relaxed, busted, single energies, of a cell of the ablations, and starts of
+    which a part is replaced.
     """
 
     samples: int
@@ -72,13 +75,28 @@ class Size:
     busted: int
     energies: int
     cell: int
+    starts: int
 
 
 QUICK = Size(
-    samples=500, embedded=200, conditional=100, relaxed=8, busted=40, energies=100, cell=100
+    samples=500,
+    embedded=200,
+    conditional=100,
+    relaxed=8,
+    busted=40,
+    energies=100,
+    cell=100,
+    starts=4,
 )
 FULL = Size(
-    samples=10_000, embedded=1000, conditional=500, relaxed=200, busted=150, energies=600, cell=1000
+    samples=10_000,
+    embedded=1000,
+    conditional=500,
+    relaxed=200,
+    busted=150,
+    energies=600,
+    cell=1000,
+    starts=50,
 )
 
 
@@ -122,6 +140,7 @@ def run(
         rows = bench.sample_rows()
         rows += sample_papers()
         rows += bench.conditional_rows()
+        rows += left_out_or(say, "replaced parts", bench.better_rows)
         rows += left_out_or(say, "ablations", ablation_rows, size.cell, bench.each, say)
     rows += other_rows(size, say)
     return table("molecules", rows)
@@ -237,6 +256,11 @@ class Bench:
             energies = self.each(gfn2_energy, spread(systems, self.size.energies))
             out["energy_eV"] = np.array(list(energies))
         return out
+
+    def better_rows(self) -> list[Row]:
+        """Parts of molecules replaced, and the share that is better than the start."""
+        systems = self.chosen("test", STARTS_SEEN * self.size.starts)
+        return better_rows(systems, load_properties(), self.size.starts, self.each, self.say)
 
     def conditional_rows(self) -> list[Row]:
         """Samples for targets; none without the network of properties."""

@@ -244,7 +244,7 @@ def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
         raise InputError(
             f"the model {name!r} cannot keep a fragment; use another one, such as 'default'"
         )
-    molecule, positions = _as_fragment(fragment)
+    molecule, positions = fragment_of(fragment)
     if not (molecule.numbers != 1).any():
         raise InputError("the fragment has no heavy atom to keep")
     if not np.isfinite(positions).all():
@@ -302,7 +302,15 @@ def _check_room(molecule: Molecule, model: MoleculeModel) -> None:
             )
 
 
-def _as_fragment(what: object) -> Raw:
+def fragment_of(what: object) -> Raw:
+    """The molecule and where its atoms are, all hydrogens explicit; see
+    `check_fragment`.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If it cannot be read, or has several conformers.
+    """
     if isinstance(what, str | Path):
         return _raw_core(host_function("rdkit", "read_core")(Path(what)))
     if isinstance(what, Ensemble):

@@ -21,6 +21,7 @@ MODEL_HELP = (
     "A model that `equidrift models` lists for generate, or the path of weights you trained."
 )
 TARGET = Kind("PROPERTY=VALUE", str)
+REPLACE = Kind("SMARTS", str)
 TARGET_HELP = (
     "A property to aim at, such as gap_eV=7.0 or dipole_D=2.5. logP, QED, MW, TPSA and SA are "
     "computed exactly and also take max, min or a limit: QED=max, 'TPSA<90'."
@@ -46,6 +47,10 @@ FRAGMENT_HELP = (
     "Build every molecule around the heavy atoms of this .sdf, .mol or .pdb file, held at its "
     "coordinates."
 )
+REPLACE_HELP = (
+    "Draw this part of the molecule of --fragment anew and hold the rest: SMARTS that match once, "
+    "or numbers of atoms (3,4). What is new is bonded where the part was, and nowhere else."
+)
 STRICT_HELP = (
     "Write all N molecules, or none if fewer are found. Default: write those that are found."
 )
@@ -69,6 +74,7 @@ class Request(options.RayRun):
     force: Annotated[bool, flag("--force", FORCE_HELP, TARGETS)] = False
     judge: Annotated[list[str] | None, option(JUDGE, JUDGE_HELP, panel=TARGETS, many=True)] = None
     fragment: Annotated[Path | None, option(CORE, FRAGMENT_HELP, panel=TARGETS)] = None
+    replace: Annotated[str | None, option(REPLACE, REPLACE_HELP, panel=TARGETS)] = None
     relax: options.RelaxBy = "none"
     strict: Annotated[bool, flag("--strict", STRICT_HELP, KEPT)] = False
     steps: options.Steps = None

@@ -17,7 +17,8 @@ from typing import Any
 from equidrift.checks.goals import GRAPH_PROPERTIES, LIMITS, Goal
 from equidrift.checks.judges import achieved, achieved_text, pareto, pareto_text
 from equidrift.checks.molecule import Draw
-from equidrift.checks.targets import check_fragment, check_wishes
+from equidrift.checks.replacing import check_replace
+from equidrift.checks.targets import check_fragment, check_wishes, fragment_of
 from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
@@ -126,6 +127,7 @@ def settings_of(request: Request) -> MoleculeSettings:
         candidates=request.candidates,
         guidance=request.guidance,
         fragment=request.fragment,
+        replace=request.replace,
         seed=request.seed,
         steps=request.steps,
         batch_size=request.batch_size,
@@ -147,7 +149,12 @@ def _check_wishes(request: Request, targets: dict[str, float | str], model: Mole
             check_candidates(request.candidates, wishes.goals)
         if request.fragment is not None:
             with blamed_on("--fragment"):
-                check_fragment(request.fragment, model)
+                read = fragment_of(request.fragment)
+                if request.replace is None:
+                    check_fragment(read, model)
+        if request.replace is not None:
+            with blamed_on("--replace"):
+                check_replace(request.replace, request.fragment, model)
 
 
 def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:

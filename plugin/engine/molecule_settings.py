@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from equidrift.checks.goals import EXACT, Goal
-from equidrift.checks.molecule import Raw
+from equidrift.checks.molecule import Held, Raw
+from equidrift.checks.replacing import Replacement, check_replace
 from equidrift.checks.targets import check_fragment, check_guidance, check_wishes, far_targets
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
@@ -35,10 +36,20 @@ class MoleculeSettings(RunSettings[MoleculeModel]):
     candidates: int = 1
     guidance: float | None = None
     fragment: Raw | None = None
+    replacement: Replacement | None = None
     batch_size: int = BATCH_SIZE
     relax: Relax | None = None
     judges: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> Held | None:
+        """What every draw must keep."""
+        if self.fragment is None:
+            return None
+        if self.replacement is None:
+            return Held(self.fragment)
+        return Held(self.fragment, self.replacement.sites, self.replacement.smiles)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,6 +61,7 @@ class MoleculeOptions(RunOptions):
     candidates: int | None = None
     guidance: float | None = None
     fragment: object = None
+    replace: object = None
     seed: int = 0
     steps: int | None = None
     batch_size: int | None = None
@@ -94,7 +106,11 @@ class MoleculeOptions(RunOptions):
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
-        fragment = None if self.fragment is None else check_fragment(self.fragment, model)
+        replacement = None
+        if self.replace is not None:
+            replacement = check_replace(self.replace, self.fragment, model)
+        held = self.fragment if replacement is None else replacement.fragment
+        fragment = None if held is None else check_fragment(held, model)
         notes = [] if fragment is None else stereo_notes(fragment[0], KEPT)
         for note in notes:
             warn(note, "engine", stacklevel=4)
@@ -108,6 +124,7 @@ class MoleculeOptions(RunOptions):
             candidates=candidates,
             guidance=self.guidance,
             fragment=fragment,
+            replacement=replacement,
             batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
             relax=make_relax(self.relax),

@@ -157,6 +157,8 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
         options |= {"targets": dict(settings.targets), "guidance": settings.guidance}
     if settings.fragment is not None:
         options["fragment"] = settings.fragment
+    if settings.replacement is not None:
+        options["sites"] = settings.replacement.sites
     try:
         made = list(settings.model.sample(seeds, **options))
     except (RuntimeError, ValueError) as error:
@@ -164,8 +166,10 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     if len(made) != len(seeds):
         told = f"made {len(made)} of {counted(len(seeds), 'sample')}"
         raise ModelError(f"the model {settings.model.name!r} {told}")
-    checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
-    return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
+    held, relax = settings.held, settings.relax
+    return [
+        judge(raw, int(seed), held=held, relax=relax) for raw, seed in zip(made, seeds, strict=True)
+    ]
 
 
 def _taken(draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings) -> Iterator[Draw]:
@@ -249,6 +253,11 @@ def provenance(settings: MoleculeSettings) -> dict[str, Any]:
             "atoms": molecule.n_atoms,
             "smiles": molecule.smiles,
             "positions_A": np.round(positions, 6).tolist(),
+        }
+    if settings.replacement is not None:
+        known["replaced"] = {
+            "smiles": settings.replacement.smiles,
+            "atoms": list(settings.replacement.atoms),
         }
     if settings.notes:
         known["notes"] = list(settings.notes)

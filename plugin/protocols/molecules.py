@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from equidrift.protocols.models import Model
 from equidrift.protocols.values import Callback, Floats, Raw, Seeds
 
@@ -25,6 +28,8 @@ class MoleculeModel(Model, Protocol):
         unit ends the name, as in `gap_eV`.
     takes_fragment : bool
         Whether `fragment` can be given.
+    takes_sites : bool
+        Whether `sites` can be given.
     default_calls : int or None
         Network calls of a sample at the default steps, those of decoders and of a
         refiner among them; None if they are `default_steps`.
@@ -38,6 +43,7 @@ class MoleculeModel(Model, Protocol):
     max_heavy_atoms: int | None = None
     properties: Mapping[str, tuple[float, float]] = {}
     takes_fragment: bool = False
+    takes_sites: bool = False
     default_calls: int | None = None
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
 
@@ -48,6 +54,7 @@ class MoleculeModel(Model, Protocol):
         targets: Mapping[str, float] | None = None,
         guidance: float | None = None,
         fragment: Raw | None = None,
+        sites: NDArray[np.int64] | None = None,
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
@@ -56,6 +63,8 @@ class MoleculeModel(Model, Protocol):
 
         `targets` maps property -> value; `guidance` 0 ignores them, 1 is plain
         conditioning, more is classifier-free guidance. `fragment` is kept as it is.
+        `sites` (k,) are hydrogens of the fragment: with them every other atom of it stays,
+        and each heavy atom that carries one of them is bonded to something new.
         """
         ...
 

@@ -289,6 +289,7 @@ HOST_FUNCTIONS = {
         "relaxed_around": "equidrift.adapters.rdkit.conditions:relaxed_around",
         "sdf_records": "equidrift.adapters.rdkit.io:sdf_records",
         "smarts_core": "equidrift.adapters.rdkit.core:smarts_core",
+        "smarts_matches": "equidrift.adapters.rdkit.matching:smarts_matches",
         "to_mol": "equidrift.adapters.rdkit.molecule:to_mol",
     },
     "shared": {

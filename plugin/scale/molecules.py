@@ -30,6 +30,7 @@ def generate(  # noqa: PLR0913 - public
     candidates: int | None = None,
     guidance: float | None = None,
     fragment: object = None,
+    replace: str | Sequence[int] | None = None,
     seed: int = 0,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -69,6 +70,11 @@ def generate(  # noqa: PLR0913 - public
         A molecule whose heavy atoms are kept in place, while its hydrogens may give
         way: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or (Molecule,
         positions_A).
+    replace : str or sequence of int, optional
+        The part of `fragment` that is drawn anew, while all other atoms keep their
+        places: SMARTS that match once, or the atoms' numbers. New bonds are made where
+        the part was bonded, and nowhere else. Atoms of the SMARTS with map numbers are
+        replaced alone: "c[F:1]".
     seed : int
         Of the run. The molecules depend on it and not on the batch size (floats agree
         to 1e-4 A).

@@ -110,6 +110,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "judge": [("nonsense", "Known: gfn2, network, rdkit")],
             "candidates": [*COUNT, ("4", "which of them is best")],
             "fragment": CORE,
+            "replace": [("[OH]", "--fragment")],
         },
     ),
     "md": (

@@ -42,3 +42,12 @@ def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:
     rows = list(ase.db.connect(tmp_path / "gap.db").select())
     assert len(rows) == 3 == len(lines) and sum(abs(row.gap_eV - 7.0) for row in rows) < 6.0
     assert all(row.data["info"]["scores"]["gap_eV"] == row.gap_eV for row in rows)
+
+
+def test_a_group_is_replaced_and_the_best_runs_in_openmm(tmp_path: Path) -> None:
+    lines = ran("21_replace_a_group.py", tmp_path, ("joint",), 2)
+    assert lines[0].startswith("Cc1ccc(F)cc1, fluorine replaced") and len(lines) == 4
+    core = Chem.MolFromSmarts("[CH3]c1[cH][cH]c(*)[cH][cH]1")
+    for line in lines[1:]:
+        assert Chem.MolFromSmiles(line.split(":")[0]).HasSubstructMatch(core)
+    assert abs(float(re.findall(r"(-?[\d.]+) kcal/mol", lines[-1])[0])) < 500

@@ -123,6 +123,8 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
         ),
         (["--target", "gap_eV=99"], "lies outside what the model was trained on, 4 to 10"),
         (["--guidance", "2"], "has nothing to guide to"),
+        (["--replace", "[OH]"], "--replace: replace='[OH]' has no molecule to replace"),
+        (["--replace", "C", "--fragment", "none.sdf"], "--fragment: there is no file 'none.sdf'"),
         (["--fragment", "none.sdf"], "--fragment: there is no file 'none.sdf'"),
         (["--set", "colour=red"], "the model 'baker' has no option 'colour'"),
         (["-n", "0"], "-n must be an integer of 1 or more"),

@@ -205,7 +205,7 @@ def hold(
     fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its
-    hydrogens those farthest from a new bond stay.
+    hydrogens those farthest from a new bond stay, after those that must.
     """
     held = list(range(fragment.size))
     x[held] = fragment.positions_A
@@ -213,6 +213,7 @@ def hold(
         rows = len(bonds) + np.flatnonzero(carrier == i)
         new = [j for j in np.flatnonzero(bonds[i]) if j >= fragment.size]
         near = ((places - x[i]) @ (x[new] - x[i]).T).max(1) if new else np.zeros(len(places))
+        near[: fragment.fixed[i]] = -np.inf
         x[rows] = places[np.argsort(near, kind="stable")[: len(rows)]]
         held += rows.tolist()
     return np.array(held)

@@ -23,13 +23,15 @@ class Fragment:
 
     A hydrogen of the fragment may give way to a bond to something new, so that each
     heavy atom keeps its element and charge and carries as many hydrogens as the
-    fragment has there or fewer; those that stay keep their places.
+    fragment has there or fewer; those that stay keep their places. The first `fixed`
+    (n,) hydrogens of each must stay.
     """
 
     bonds: NDArray[np.int64]
     positions_A: NDArray[np.float64]
     allowed: NDArray[np.bool_]
     hydrogens_A: tuple[NDArray[np.float64], ...]
+    fixed: NDArray[np.int64]
 
     @property
     def size(self) -> int:
@@ -42,9 +44,13 @@ class Fragment:
         molecule: Molecule,
         positions_A: NDArray[np.float64],
         alphabet: Alphabet = QM9_TOKENS,
+        sites: NDArray[np.int64] | None = None,
     ) -> Fragment:
         """The fragment (molecule, positions_A (n_atoms, 3)), Kekulised, with all
         hydrogens.
+
+        With `sites` (k,), some of these hydrogens, all others stay, and each heavy atom
+        that carries one of them is bonded to something new.
 
         Raises
         ------
@@ -54,11 +60,13 @@ class Fragment:
         """
         x = np.asarray(positions_A, np.float64)
         _check(molecule, x, alphabet)
+        is_site = np.isin(np.arange(molecule.n_atoms), [] if sites is None else sites)
+        stays = ~is_site[molecule.bonds].any(1)
         made = tokens_of(
             molecule.numbers,
             molecule.formal_charges,
-            molecule.bonds,
-            molecule.bond_orders,
+            molecule.bonds[stays],
+            molecule.bond_orders[stays],
             alphabet,
         )
         if made is None:
@@ -68,22 +76,26 @@ class Fragment:
             )
         types, bonds, rows = made
         kinds, table = np.array(alphabet.types)[types], np.array(alphabet.types)
-        allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & (table[:, 2] <= kinds[:, None, 2])
-        if not kinds[:, 2].any():
+        loose = molecule.numbers == 1 if sites is None else is_site
+        of = [_hydrogens(molecule, row, loose) for row in rows.tolist()]
+        gives = np.array([int(loose[k].sum()) for k in of])  # hydrogens that may give way
+        if not gives.any():
             raise InputError(
                 "the model cannot hold the fragment: it has no "
                 "hydrogen that a bond to something new could replace"
             )
-        is_h = molecule.numbers == 1
-        of = [
-            [
-                j
-                for i, j in np.concatenate([molecule.bonds, molecule.bonds[:, ::-1]]).tolist()
-                if i == row and is_h[j]
-            ]
-            for row in rows
-        ]
-        return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of))
+        fixed = np.zeros_like(gives) if sites is None else kinds[:, 2]
+        most = kinds[:, 2] if sites is None else fixed + np.maximum(gives - 1, 0)
+        fits = (table[:, 2] >= fixed[:, None]) & (table[:, 2] <= most[:, None])
+        allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & fits
+        return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of), fixed)
+
+
+def _hydrogens(molecule: Molecule, atom: int, loose: NDArray[np.bool_]) -> list[int]:
+    """The hydrogens of an atom, those that must stay first."""
+    around = molecule.bonds[(molecule.bonds == atom).any(1)]
+    near = around[around != atom].tolist()
+    return sorted((j for j in near if molecule.numbers[j] == 1), key=lambda j: bool(loose[j]))
 
 
 def _check(molecule: Molecule, x: NDArray[np.float64], alphabet: Alphabet) -> None:

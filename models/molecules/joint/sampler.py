@@ -79,6 +79,7 @@ class JointModel(TargetModel):
     """
 
     takes_fragment = True
+    takes_sites = True
     default_steps = 50
     default_guidance = 1.0
 
@@ -136,7 +137,9 @@ class JointModel(TargetModel):
         steps = self.default_steps if draw.steps is None else draw.steps
         guidance = self.default_guidance if draw.guidance is None else draw.guidance
         _check_draw(steps, guidance)
-        held = None if draw.fragment is None else Fragment.of(*draw.fragment, self.alphabet)
+        held = None
+        if draw.fragment is not None:
+            held = Fragment.of(*draw.fragment, self.alphabet, sites=draw.sites)
         rows = np.broadcast_to(
             np.nan if wanted is None else wanted, (len(seeds), len(self.properties))
         )

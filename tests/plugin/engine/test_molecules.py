@@ -314,14 +314,11 @@ def test_a_fragment_is_kept_or_the_draw_is_rejected(tmp_path: Any) -> None:
     Ensemble(ethanol, geometry(ethanol)[None]).save(path)
     settings = make_settings(Baker(), fragment=path)
     assert settings.fragment is not None and settings.fragment[0] == ethanol
-    kept = judge((ethanol, geometry(ethanol)), fragment=settings.fragment)
+    kept = judge((ethanol, geometry(ethanol)), held=settings.held)
     assert kept.reason == ""
-    assert (
-        judge((ethanol, geometry(ethanol) + 0.5), fragment=settings.fragment).reason
-        == FRAGMENT_LOST
-    )
+    assert judge((ethanol, geometry(ethanol) + 0.5), held=settings.held).reason == FRAGMENT_LOST
     other = Molecule.from_smiles("CCN")
-    assert judge((other, geometry(other)), fragment=settings.fragment).reason == FRAGMENT_LOST
+    assert judge((other, geometry(other)), held=settings.held).reason == FRAGMENT_LOST
     mol = Ensemble(ethanol, geometry(ethanol)[None]).to_rdkit()
     assert make_settings(Baker(), fragment=mol).fragment[0] == settings.fragment[0]  # type: ignore[index]
 

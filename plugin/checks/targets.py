@@ -222,7 +222,9 @@ def check_guidance(guidance: object, targets: Mapping[str, float]) -> None:
         )
 
 
-def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
+def check_fragment(
+    fragment: object, model: MoleculeModel, sites: NDArray[np.int64] | None = None
+) -> Raw:
     """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic
     bonds as single and double ones.
 
@@ -232,6 +234,8 @@ def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
         A .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one,
         or (Molecule, positions_A), of one piece or several. Its heavy atoms and their
         bonds are kept; a hydrogen, or an open valence, is where something may grow.
+    sites : int64, shape (k,), optional
+        Hydrogens that give way, and so may be near to others.
 
     Raises
     ------
@@ -250,9 +254,8 @@ def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
     if not np.isfinite(positions).all():
         raise InputError("the fragment's coordinates hold NaN or infinite numbers")
     molecule = host_function("rdkit", "kekulised")(molecule)
-    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[
-        np.triu_indices(len(positions), 1)
-    ]
+    stay = positions if sites is None else np.delete(positions, sites, axis=0)
+    apart = np.linalg.norm(stay[:, None] - stay, axis=-1)[np.triu_indices(len(stay), 1)]
     if len(apart) and apart.min() < _TOO_CLOSE_A:
         raise InputError(
             f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D"

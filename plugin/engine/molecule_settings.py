@@ -109,8 +109,11 @@ class MoleculeOptions(RunOptions):
         replacement = None
         if self.replace is not None:
             replacement = check_replace(self.replace, self.fragment, model)
-        held = self.fragment if replacement is None else replacement.fragment
-        fragment = None if held is None else check_fragment(held, model)
+        fragment = None
+        if replacement is not None:
+            fragment = check_fragment(replacement.fragment, model, replacement.sites)
+        elif self.fragment is not None:
+            fragment = check_fragment(self.fragment, model)
         notes = [] if fragment is None else stereo_notes(fragment[0], KEPT)
         for note in notes:
             warn(note, "engine", stacklevel=4)

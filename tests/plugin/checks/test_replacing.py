@@ -50,15 +50,16 @@ def test_a_part_is_cut_out_and_hydrogens_are_on_the_cuts(
     given = whole(smiles)
     found = check_replace(replace, given, Grower())
     left, x = found.fragment
-    assert found.atoms == atoms and found.smiles == smiles_of(smiles)
+    assert found.atoms == atoms
+    assert Chem.CanonSmiles(found.smiles, useChiral=0) == smiles_of(smiles)
     made = equidrift.Ensemble(left, x[None]).to_rdkit()
     assert Chem.MolToSmiles(Chem.RemoveHs(made)) == smiles_of(rest)
     kept = np.setdiff1d(np.arange(len(x)), found.sites)
     places = given.positions_A[0]
     assert all((np.abs(places - x[k]).sum(1) < 1e-9).any() for k in kept), "nothing moves"
     assert (left.numbers[found.sites] == 1).all() and len(found.sites)
-    apart = np.linalg.norm(x[:, None] - x, axis=-1)[np.triu_indices(len(x), 1)]
-    assert apart.min() > 0.85, "no hydrogen on a cut touches another atom"
+    apart = np.linalg.norm(x[found.sites][:, None] - x[kept], axis=-1)
+    assert apart.min() > 0.85, "no hydrogen on a cut touches what is held"
 
 
 def smiles_of(text: str) -> str:
@@ -84,14 +85,14 @@ def test_hydrogens_on_a_cut_lie_where_the_bonds_were() -> None:
 @pytest.mark.parametrize(
     ("replace", "message"),
     [
-        ("[Br]", r"matches nothing in CC\(=O\)OC; .* --replace 3,4"),
-        ("[CH3]", r"matches 2 places of CC\(=O\)OC: atoms 0 \| 4; .*\(--replace 0\)"),
+        ("[Br]", r"matches nothing in COC\(C\)=O; .* --replace 3,4"),
+        ("[CH3]", r"matches 2 places of COC\(C\)=O: atoms 0 \| 4; .*\(--replace 0\)"),
         ("[#6,#8]~[#6,#8]", r"matches 4 places .*0,1 \| 1,2"),
-        ("CC(=O)OC", r"takes all of CC\(=O\)OC, and nothing is left"),
+        ("CC(=O)OC", r"takes all of COC\(C\)=O, and nothing is left"),
         ([0, 1, 2, 3, 4], "nothing is left"),
         ("C(", r"cannot read the SMARTS 'C\('"),
         ("", "cannot read the SMARTS ''"),
-        ("3,40", r"names atom 40, and CC\(=O\)OC has atoms 0 to 10"),
+        ("3,40", r"names atom 40, and COC\(C\)=O has atoms 0 to 10"),
         ([], "names no atom"),
         (3.5, "must be SMARTS or numbers of atoms, not 3.5"),
         ([True], "must be SMARTS or numbers"),

@@ -32,6 +32,7 @@ from equidrift.engine.molecule_settings import CANDIDATES, make_settings
 from equidrift.engine.molecules import draws
 from equidrift.models.molecules.properties.sampler import PropertyNetwork
 from equidrift.registry import JUDGES, resolve
+from equidrift.text import counted
 
 RINGS = (3, 4, 5, 6)
 # what is replaced is what has map numbers
@@ -104,10 +105,8 @@ def better_rows(
         Of the gap.
     count : int
         Starts of a task.
-    each : callable
-        Applies a function to each of several, such as a process pool's `map`.
-    say : callable
-        Is told what is measured.
+    each, say : callable
+        As of `molecule_ablation.ablation_rows`.
 
     Raises
     ------
@@ -117,7 +116,9 @@ def better_rows(
     rows: list[Row] = []
     for name in TASKS:
         tasks = tasks_of(name, systems, count)
-        say(f"me-better-{name}: {len(tasks)} starts")
+        say(f"me-better-{name}: {counted(len(tasks), 'start')}")
+        if not tasks:
+            continue
         free = list(each(drawn, tasks))
         for goal in GOALS:
             rows += goal_rows(f"me-better-{name}-{goal.name}", goal, tasks, free)

@@ -57,6 +57,7 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import find, read_card
 
 MODELS = ("joint", "latent")
+CELL_PER_START = 25  # samples of a cell of the ablations for a start
 STARTS_SEEN = 20  # molecules looked at for each start that is wanted
 PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
 
@@ -64,8 +65,7 @@ PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geome
 @dataclass(frozen=True)
 class Size:
     """How much is measured: samples, of RDKit's control, of the conditional rows a
-    property, relaxed, busted, single energies, of a cell of the ablations, and starts of
-    which a part is replaced.
+    property, relaxed, busted, single energies, and of a cell of the ablations.
     """
 
     samples: int
@@ -75,28 +75,18 @@ class Size:
     busted: int
     energies: int
     cell: int
-    starts: int
+
+    @property
+    def starts(self) -> int:
+        """Molecules, for each task, of which a part is replaced."""
+        return max(1, self.cell // CELL_PER_START)
 
 
 QUICK = Size(
-    samples=500,
-    embedded=200,
-    conditional=100,
-    relaxed=8,
-    busted=40,
-    energies=100,
-    cell=100,
-    starts=4,
+    samples=500, embedded=200, conditional=100, relaxed=8, busted=40, energies=100, cell=100
 )
 FULL = Size(
-    samples=10_000,
-    embedded=1000,
-    conditional=500,
-    relaxed=200,
-    busted=150,
-    energies=600,
-    cell=1000,
-    starts=50,
+    samples=10_000, embedded=1000, conditional=500, relaxed=200, busted=150, energies=600, cell=1000
 )
 
 

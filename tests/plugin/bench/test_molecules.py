@@ -22,7 +22,7 @@ from equidrift.records import Molecule
 from tests.doubles import Baker, geometry
 from tests.models.molecules.test_properties import network, toy_qm9
 
-SOME = Size(samples=6, embedded=3, conditional=3, relaxed=0, busted=0, energies=1, cell=2, starts=1)
+SOME = Size(samples=6, embedded=3, conditional=3, relaxed=0, busted=0, energies=1, cell=2)
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """The topological autoencoder (LDM-3DG): a molecular graph to an invariant vector, and
 the vector to SELFIES tokens.
 
-The encoder is a graph transformer without positions, pooled over the atoms, and a
-reading of the canonical SELFIES, so that the order of the atoms cannot matter; the
-latent has unit mean square. What is written is read: with the second part exactness is
-learnt ten times sooner. The decoder writes tokens one by one, each conditioned on the
-latent. Noise on the latent while training is what makes near latents decode alike (the
-regulariser; HierVAE has a KL term in its place).
+The encoder is a graph transformer without positions, pooled over the atoms, and, where
+`reads` is true, a reading of the canonical SELFIES, so that the order of the atoms
+cannot matter; the latent has unit mean square. What is written is read: with the second
+part exactness is learnt ten times sooner, and the graph is then hardly looked at. With
+`reads: false` the encoder sees the graph alone. The decoder writes tokens one by one,
+each conditioned on the latent. Noise on the latent while training is what makes near
+latents decode alike (the regulariser; HierVAE has a KL term in its place).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class GraphConfig:
     length: int = 24  # most tokens of a molecule
     noise: float = 0.15  # deviation of the noise on latents in training
     contrast: float = 0.0  # weight of the graph self-supervision, 0 for none
+    reads: bool = True  # whether the encoder reads the SELFIES beside the graph
+    queries: int = 0  # learnt ones that attend to the atoms, beside sum and maximum
 
 
 class GraphLayer(nn.Module):
@@ -101,10 +104,18 @@ class GraphEncoder(nn.Module):
             [GraphLayer(w, config.heads, pairs) for _ in range(config.layers)]
         )
         self.norm = nn.LayerNorm(w)
+        self.latent, self.reads = config.latent, config.reads
+        pooled = (2 + config.queries) * w
         self.head = nn.Sequential(
-            nn.Linear(2 * w, 2 * w), nn.ReLU(), nn.Linear(2 * w, config.latent)
+            nn.Linear(pooled, 2 * w), nn.ReLU(), nn.Linear(2 * w, config.latent)
         )
+        self.queries = nn.Linear(w, config.queries, bias=False) if config.queries else None
         self.codes, self.length = config.tokens + 2, config.length
+        if config.reads:
+            self._add_reading(config)
+
+    def _add_reading(self, config: GraphConfig) -> None:
+        """The tables by which the SELFIES are read."""
         self.written = nn.EmbeddingBag(self.codes * config.length, READING, mode="sum")
         self.reading = nn.Sequential(nn.ReLU(), nn.Linear(READING, config.latent))
         self.direct = nn.EmbeddingBag(self.codes * config.length, config.latent, mode="sum")
@@ -132,11 +143,19 @@ class GraphEncoder(nn.Module):
         """
         total = (h * kept[..., None]).sum(1) / 3.0
         most = h.masked_fill(~kept[..., None], -1e4).amax(1)
-        out: Tensor = self.head(torch.cat([total, most], dim=-1)).float()
+        parts = [total, most]
+        if self.queries is not None:  # Set Transformer's pooling (Lee et al. 2019, eq. 11)
+            scores = self.queries(h).masked_fill(~kept[..., None], -1e4)
+            parts.append((scores.softmax(1).transpose(1, 2) @ h).flatten(1))
+        out: Tensor = self.head(torch.cat(parts, dim=-1)).float()
         return out
 
     def read(self, tokens: Tensor) -> Tensor:
-        """What the tokens (b, length) add to the latent (b, d)."""
+        """What the tokens (b, length) add to the latent (b, d); nothing where the encoder
+        does not read.
+        """
+        if not self.reads:
+            return torch.zeros(len(tokens), self.latent, device=tokens.device)
         place = tokens.long() + self.codes * torch.arange(self.length, device=tokens.device)
         out: Tensor = (self.direct(place) + self.reading(self.written(place))).float()
         return out

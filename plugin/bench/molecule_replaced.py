@@ -62,7 +62,8 @@ def tasks_of(name: str, systems: Sequence[Raw], count: int) -> list[Task]:
     """The first `count` of the systems that a task fits, with one place of each, chosen
     by chance.
     """
-    rng, tasks = np.random.default_rng(17), []
+    rng = np.random.default_rng(17)
+    tasks: list[Task] = []
     for molecule, x in systems:
         heavy = int((molecule.numbers != 1).sum())
         places = [

@@ -241,6 +241,20 @@ class Mortal(Baker):
         return []
 
 
+class Poison(Baker):
+    """A model that ends its process when it draws from the seed that the environment
+    names.
+    """
+
+    def sample(
+        self, seeds: NDArray[np.int64], **options: Any
+    ) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
+        """See `MoleculeModel.sample`."""
+        if int(os.environ["POISON"]) in seeds:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample(seeds, **options)
+
+
 def spoilt(
     molecule: Molecule, positions: NDArray[np.float64], fault: str
 ) -> tuple[Molecule, NDArray[np.float64]] | None:

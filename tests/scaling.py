@@ -21,6 +21,7 @@ registry.CONFORMER_MODELS["shaker"] = "tests.doubles:Shaker"
 registry.REFINERS["shrinker"] = "tests.doubles:Shrinker"
 registry.MOLECULE_MODELS["baker"] = "tests.doubles:Baker"
 registry.MOLECULE_MODELS["mortal"] = "tests.doubles:Mortal"
+registry.MOLECULE_MODELS["poison"] = "tests.doubles:Poison"
 _replace, _kills = os.replace, {kills!r}
 
 def _hook(source, target, *args, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from equidrift.errors import InputError, MissingDependencyError
@@ -37,8 +38,8 @@ class Store:
             self.files.makedirs(self.root, exist_ok=True)
         except (ValueError, ImportError, OSError) as error:
             raise InputError(
-                f"--store: {url!r} cannot be used ({error}); give a path or URL that fsspec knows, "
-                "such as s3://bucket/folder, and install what it needs on all nodes"
+                f"{url!r} cannot be used as a store ({error}); give a path or URL that fsspec "
+                "knows, such as s3://bucket/folder, and install what it needs on all nodes"
             ) from error
 
     def put(self, folder: Path, name: str) -> None:
@@ -48,17 +49,31 @@ class Store:
         for path in sorted(own, key=lambda path: (path.name.endswith(JOURNAL), str(path))):
             self._put(path.read_bytes(), path.relative_to(folder).as_posix())
 
-    def fetch(self, folder: Path, name: str) -> None:
-        """Copy what `put` has put into a folder."""
+    def fetch(self, folder: Path, name: str, ending: str = "") -> None:
+        """Copy into a folder the files whose names begin with `name` and end with
+        `ending`.
+        """
         for path in self._named(name):
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.files.cat_file(f"{self.root}/{path}"))
+            if path.endswith(ending):
+                self._bring(folder, path)
+
+    def complete(self, folder: Path, endings: Sequence[str]) -> None:
+        """Copy into a folder what it lacks of the files whose names end with any of
+        these.
+        """
+        for path in self._named(""):
+            if path.endswith(tuple(endings)) and not (folder / path).exists():
+                self._bring(folder, path)
 
     def remove(self, name: str) -> None:
         """Remove the files whose names begin with `name`."""
         for path in self._named(name):
             self.files.rm_file(f"{self.root}/{path}")
+
+    def _bring(self, folder: Path, path: str) -> None:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(self.files.cat_file(f"{self.root}/{path}"))
 
     def _named(self, name: str) -> list[str]:
         begin = len(self.root) + 1

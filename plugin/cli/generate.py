@@ -58,7 +58,7 @@ ATTEMPTS_HELP = "The run is given up after N draws for each molecule asked for."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(options.RayRun):
+class Request(options.ShardedRun):
     """What `equidrift generate` is asked for."""
 
     n: Annotated[int, option(COUNT, N_HELP, "-n")] = 1

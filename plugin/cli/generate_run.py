@@ -1,212 +1,134 @@
-"""A run of `equidrift generate`: checked, then from the model to the disk, batch by
-batch.
+"""A run of `equidrift generate`: from the model, or from the draws of the jobs of an array,
+to the disk, batch by batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pickle
-import re
+import shutil
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from equidrift.checks.goals import GRAPH_PROPERTIES, LIMITS, Goal
 from equidrift.checks.judges import achieved, achieved_text, pareto, pareto_text
 from equidrift.checks.molecule import Draw
-from equidrift.checks.replacing import check_replace
-from equidrift.checks.targets import check_fragment, check_wishes, fragment_of
 from equidrift.cli import output
-from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
-from equidrift.cli.part import check_ray, ray_pool
+from equidrift.cli.generate_part import check_generate_part, draw_for_part, prepared, stored_request
+from equidrift.cli.generate_request import check, identity_of, quiet_settings
+from equidrift.cli.part import ray_pool
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
-from equidrift.engine.molecule_settings import (
-    MoleculeSettings,
-    check_candidates,
-    make_settings,
-)
+from equidrift.engine.molecule_settings import MoleculeSettings
 from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for, provenance
-from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError, NoValidSamplesError
-from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
+from equidrift.files.formats import STDOUT
+from equidrift.files.journal import fingerprint
 from equidrift.files.stream import Writer, open_stream
-from equidrift.outputs import refuse_inputs
+from equidrift.files.whole import write_json
+from equidrift.outputs import claim
 from equidrift.progress import conformer_bar
-from equidrift.protocols import MoleculeModel
 from equidrift.records import Ensemble
-from equidrift.registry import make_molecule_model
 from equidrift.scale.ahead import Ahead
+from equidrift.scale.drawn import DRAWS, DrawFolder, drawn, stored
+from equidrift.scale.folder import shards_beside
+from equidrift.scale.manifest import MANIFEST, check_manifest
+from equidrift.scale.merging import check_whole, counted_beside, home_of, standing
 from equidrift.scale.pool import Call, LocalPool
 from equidrift.scale.shards import Shard
 from equidrift.text import counted
 
-TARGET = re.compile(r"(?P<name>[^=<>\s]+)\s*(?P<wanted>(=|(?=[<>])).+)")  # NAME=VALUE, NAME<VALUE
-
 
 def generate(request: Request) -> int:
     """Make what is requested, to disk; the exit code."""
-    check_ray(request)
+    check_generate_part(request)
     check(request)
     settings = quiet_settings(request)
     identity = identity_of(request, settings)
-    writer = open_stream(
-        request.output, identity, inputs=request.files, overwrite=request.overwrite
-    )
-    run = Run(request, settings, writer)
-    if request.workers is None and request.ray is None:
-        run.go()
-    else:
-        with ray_pool(request) or LocalPool(request.workers or 1, request.threads) as pool:
-            expected = partial(run.expected, request.n)
-            run.go(Ahead(pool, partial(_drawing, request), settings.batch_size, expected))
-    writer.finish()
+    if request.shard is not None:
+        return draw_for_part(request, request.shard, settings, identity)
+    run = _made(request, settings, identity, _own_folders(request, identity))
     output.print_summary(run.summary(settings.notes), summary_text, request)
     return 1 if run.short else 0
 
 
+def merge(
+    folders: Sequence[DrawFolder], out: Path | None, *, overwrite: bool, as_json: bool
+) -> int:
+    """Go through the draws of all jobs, to disk; the exit code."""
+    out = out or home_of(folders[0])
+    request = stored_request(folders[0].folder, out, overwrite=overwrite, as_json=as_json)
+    check(request)
+    settings = quiet_settings(request)
+    identity = identity_of(request, settings)
+    for folder in folders:
+        check_manifest(folder.folder, identity)
+    check_whole(standing(folders))
+    counts = counted_beside(out)
+    claim([counts], overwrite=overwrite)
+    run = _made(request, settings, identity, folders)
+    told = run.summary(settings.notes) | {"command": "merge"}
+    names = ("molecules", "drawn", "rejected")
+    write_json(counts, {"identity": identity, "counts": {name: told[name] for name in names}})
+    output.print_summary(told, summary_text, request)
+    return 1 if run.short else 0
+
+
+def _own_folders(request: Request, identity: Mapping[str, Any]) -> list[DrawFolder]:
+    """The folder of jobs that work for the same output; dropped, if it is another run's and
+    may be.
+    """
+    path = shards_beside(request.output)
+    if not (path / MANIFEST).exists():  # there is none, or it is not ours
+        return []
+    try:
+        check_manifest(path, identity)
+    except InputError:
+        if not request.overwrite:
+            raise
+        shutil.rmtree(path)
+        return []
+    return [DrawFolder(path, DRAWS, fingerprint(identity))]
+
+
+def _made(
+    request: Request,
+    settings: MoleculeSettings,
+    identity: Mapping[str, Any],
+    folders: Sequence[DrawFolder],
+) -> Run:
+    """A run from its begin, or where an earlier one stopped, to its end."""
+    writer = open_stream(
+        request.output, identity, inputs=request.files, overwrite=request.overwrite
+    )
+    run = Run(request, settings, writer)
+    pool = ray_pool(request)
+    if pool is None and request.workers is not None:
+        pool = LocalPool(request.workers, request.threads)
+    with pool or nullcontext() as workers:
+        drawing: Drawing = partial(draws, settings)
+        if workers is not None:
+            expected = partial(run.expected, request.n)
+            drawing = Ahead(workers, partial(_drawing, request), settings.batch_size, expected)
+        run.go(stored(folders, settings.batch_size, drawing))
+    writer.finish()
+    own = shards_beside(request.output).resolve()
+    if any(folder.folder.resolve() == own for folder in folders):
+        shutil.rmtree(own)
+    return run
+
+
 def _drawing(request: Request, shard: Shard[int]) -> Call:
-    return Call(draw_shard, (request, shard), f"the work on draws from {shard.start[0]} on")
+    return Call(draw_shard, (request, shard), shard.named)
 
 
 def draw_shard(request: Request, shard: Shard[int]) -> list[Draw]:
     """In a worker: the draws of a batch."""
-    return draws(_prepared(pickle.dumps(request)), shard.start[0], len(shard), shard.refused)
-
-
-@lru_cache(maxsize=1)
-def _prepared(request: bytes) -> MoleculeSettings:
-    """The settings of a request, with the model loaded, once in a worker."""
-    return quiet_settings(pickle.loads(request))
-
-
-def check(request: Request) -> None:
-    """Refuse, before any work, what the output cannot hold or must not replace, and
-    options that do not go together.
-    """
-    if request.workers is not None and request.workers > request.n:
-        raise InputError(
-            f"--workers {request.workers} is more than the molecules asked for; "
-            f"give {request.n} at most"
-        )
-    refuse_inputs([request.output], request.files)
-    suffix = suffix_of(request.output)
-    if request.n > 1 and suffix not in MANY_MOLECULES:
-        raise InputError(
-            f"a {suffix} file holds one molecule, and {request.n} are asked for; "
-            f"write {', '.join(MANY_MOLECULES)}"
-        )
-    if request.guidance is not None and not request.target:
-        raise InputError(
-            f"--guidance {request.guidance:g} has nothing to guide to; give a --target, "
-            "say --target gap_eV=7.0"
-        )
-
-
-def quiet_settings(request: Request) -> MoleculeSettings:
-    """The engine's settings; the summary tells their notes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return settings_of(request)
-
-
-def settings_of(request: Request) -> MoleculeSettings:
-    """The engine's settings, with the model loaded."""
-    own = model_options(request.set_, request.device)
-    with blamed_on("--relax"):
-        make_relax(request.relax)
-    model = loaded(make_molecule_model, request.model, own)
-    targets = parse_targets(request.target or [])
-    _check_wishes(request, targets, model)
-    return make_settings(
-        model,
-        targets=targets,
-        candidates=request.candidates,
-        guidance=request.guidance,
-        fragment=request.fragment,
-        replace=request.replace,
-        seed=request.seed,
-        steps=request.steps,
-        batch_size=request.batch_size,
-        max_attempts=request.max_attempts,
-        relax=request.relax,
-        judge=request.judge,
-        force=request.force,
-        options=own,
-    )
-
-
-def _check_wishes(request: Request, targets: dict[str, float | str], model: MoleculeModel) -> None:
-    """Refuse what the model cannot aim at or keep, by the option's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
-        with blamed_on("--target"):
-            wishes = check_wishes(targets, model, force=request.force)
-        with blamed_on("--candidates"):
-            check_candidates(request.candidates, wishes.goals)
-        if request.fragment is not None:
-            with blamed_on("--fragment"):
-                read = fragment_of(request.fragment)
-                if request.replace is None:
-                    check_fragment(read, model)
-        if request.replace is not None:
-            with blamed_on("--replace"):
-                check_replace(request.replace, request.fragment, model)
-
-
-def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:
-    """Everything that decides the result: a run continues one with the same."""
-    return {
-        **provenance(settings),
-        "requested": request.model,
-        "n": request.n,
-        "batch": settings.batch_size,
-        "command": "generate",
-        "suffix": suffix_of(request.output),
-    }
-
-
-def parse_targets(pairs: Sequence[str]) -> dict[str, float | str]:
-    """PROPERTY=VALUE pairs; for properties of the graph also PROPERTY=max, PROPERTY=min
-    and limits such as PROPERTY<90.
-
-    Raises `InputError` for anything else, and for a property given twice.
-    """
-    targets: dict[str, float | str] = {}
-    for pair in pairs:
-        found = TARGET.fullmatch(pair.strip())
-        if found is None:
-            raise InputError(
-                f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}"
-            )
-        name, text = found["name"], found["wanted"].lstrip("= ")
-        if name in targets:
-            raise InputError(
-                f"--target {name} is given twice, {_told(targets[name])} and {text}; give it once"
-            )
-        if name in GRAPH_PROPERTIES:
-            with blamed_on("--target"):
-                targets[name] = Goal.of(name, text).told
-            continue
-        if text[:1] in LIMITS:  # refused with the names or the numbers that there are
-            targets[name] = text
-            continue
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise InputError(
-                f"--target {pair!r} has a value that is no number; say --target {name}=7.0"
-            ) from error
-        targets[name] = value
-    return targets
-
-
-def _told(target: float | str) -> str:
-    """A target as text."""
-    return target if isinstance(target, str) else f"{target:g}"
+    return drawn(prepared(pickle.dumps(request)), shard)
 
 
 class Run:
@@ -240,8 +162,8 @@ class Run:
         """How many draws there will probably be until there are n molecules."""
         return draws_for(n - self.engine.found, self.engine)
 
-    def go(self, drawing: Drawing | None = None) -> None:
-        """Every batch from where the writer's journal stands, drawn here or by `drawing`."""
+    def go(self, drawing: Drawing) -> None:
+        """Every batch from where the writer's journal stands, drawn by `drawing`."""
         if self.finished_before:
             return
         shown = not self.request.as_json and sys.stderr.isatty()

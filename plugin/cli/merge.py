@@ -5,20 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from equidrift.cli import options
 from equidrift.files.formats import check_output
 
-FOLDERS_HELP = "OUT or OUT.shards of a command with --shard; several folders of the same run."
+if TYPE_CHECKING:
+    from equidrift.scale.folder import ShardFolder
+
+FOLDERS_HELP = (
+    "OUT or OUT.shards of a command with --shard, or the URL of its --store; several folders of "
+    "the same run."
+)
 MERGED_HELP = "File to write. Default: the OUT that the shards were made for."
-STATUS_HELP = "OUT or OUT.shards of a command with --shard, --workers or --ray."
+STATUS_HELP = (
+    "OUT or OUT.shards of a command with --shard, --workers or --ray, or the URL of its --store."
+)
 
 
 def command(
-    folders: Annotated[list[Path], typer.Argument(metavar="OUT...", help=FOLDERS_HELP)],
+    folders: Annotated[list[str], typer.Argument(metavar="OUT...", help=FOLDERS_HELP)],
     output: Annotated[
         Path | None,
         options.option(options.checked(check_output, "FILE"), MERGED_HELP, "-o", "--output"),
@@ -31,6 +39,23 @@ def command(
     It is the file that one process would have written. What failed is listed in
     OUT.failures.csv; OUT.manifest.json holds all counts.
     """
+    from equidrift.cli.generate_run import merge
+    from equidrift.scale.drawn import DrawFolder
+    from equidrift.scale.folder import ShardFolder
+    from equidrift.scale.merging import opened
+
+    with opened(folders) as found:
+        batches = [folder for folder in found if isinstance(folder, DrawFolder)]
+        if batches:
+            return merge(batches, output, overwrite=overwrite, as_json=as_json)
+        shards = [folder for folder in found if isinstance(folder, ShardFolder)]
+        return _merge(shards, output, overwrite=overwrite, as_json=as_json)
+
+
+def _merge(
+    folders: list[ShardFolder], output: Path | None, *, overwrite: bool, as_json: bool
+) -> int:
+    """Put shards of molecules together; the exit code."""
     from equidrift.cli.output import print_json
     from equidrift.scale.merging import Merging
 
@@ -70,7 +95,7 @@ def _failed_lines(counts: Mapping[str, Any]) -> list[str]:
 
 
 def status(
-    folders: Annotated[list[Path], typer.Argument(metavar="OUT...", help=STATUS_HELP)],
+    folders: Annotated[list[str], typer.Argument(metavar="OUT...", help=STATUS_HELP)],
     as_json: options.SummaryAsJson = False,
 ) -> int:
     """Say how far the shards of a run are, who works on them, and what has failed.
@@ -78,17 +103,19 @@ def status(
     The exit code is 0 if all shards are done, else 1.
     """
     from equidrift.cli.output import print_json
-    from equidrift.scale.merging import folder_of, standing
+    from equidrift.scale.drawn import DrawFolder
+    from equidrift.scale.merging import opened, standing
 
-    found = standing([folder_of(path) for path in folders])
+    with opened(folders, whole=False) as there:
+        found = standing(there)
+        generated = isinstance(there[0], DrawFolder)
     total = found.total
-    done = total is not None and not found.missing
     summary = {
         "command": "status",
-        "folders": [str(path) for path in folders],
-        "done": done,
+        "folders": folders,
+        "done": found.done,
         "shards": None if total is None else total[1],
-        "molecules_of_input": None if total is None else total[0],
+        "molecules_of_input": None if total is None or generated else total[0],
         "shards_done": len(found.whole),
         "shards_unfinished": found.unfinished,
         "shards_missing": found.missing,
@@ -96,26 +123,25 @@ def status(
         **{name: n for name, n in found.counts.items() if not isinstance(n, list)},
     }
     print_json(summary) if as_json else typer.echo(status_text(summary))
-    return 0 if done else 1
+    return 0 if found.done else 1
 
 
 def status_text(summary: Mapping[str, Any]) -> str:
     """What a person reads of a run's standing."""
+    from equidrift.cli.part import made_text
     from equidrift.text import counted
 
     of = "of an unknown number" if summary["shards"] is None else f"of {summary['shards']}"
-    conformers = counted(summary["conformers"], "conformer")
     lines = [
-        f"{summary['shards_done']} {of} shards are done: {conformers} of "
-        f"{counted(summary['molecules'], 'molecule')}",
+        f"{summary['shards_done']} {of} shards are done: {made_text(summary)}",
         *_failed_lines(summary),
         *_locked_lines(summary["locked"]),
     ]
-    if summary["done"]:
-        lines.append("  `equidrift merge` puts them together")
-    elif summary["shards_missing"]:
+    if summary["shards_missing"]:
         shown = ", ".join(map(str, summary["shards_missing"][:10]))
         lines.append(f"  not done: {counted(len(summary['shards_missing']), 'shard')}: {shown} ...")
+    if summary["done"]:
+        lines.append("  `equidrift merge` puts them together")
     return "\n".join(lines)
 
 

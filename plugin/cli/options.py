@@ -106,8 +106,8 @@ RAY_HELP = (
 RAY = checked(check_address, "auto|HOST:PORT")
 RayAddress = Annotated[str | None, option(RAY, RAY_HELP, "--ray", panel=PROCESSES)]
 STORE_HELP = (
-    "Folder where the tasks of --ray put the shards: a path or URL of fsspec that all nodes reach, "
-    "such as s3://bucket/run. Default: OUT.shards, which the nodes then share."
+    "Folder where the tasks of --ray or the jobs of --shard put the shards: a path or URL of "
+    "fsspec that all reach, such as s3://bucket/run. Default: OUT.shards, which they then share."
 )
 StoreUrl = Annotated[str | None, option(Kind("URL", str), STORE_HELP, panel=PROCESSES)]
 GPUS_HELP = "GPUs of each task with --ray; a fraction shares a GPU among tasks."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -36,7 +36,7 @@ from equidrift.progress import Report, conformer_bar
 from equidrift.protocols import Refiner
 from equidrift.records import Ensemble
 from equidrift.registry import make_refiner
-from equidrift.scale.folder import ShardWriter
+from equidrift.scale.folder import ShardFolder, ShardWriter
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard, shards_of
 from equidrift.scale.writers import Gatherer, open_gathering
@@ -74,11 +74,21 @@ def _by_workers(
 
 def _part(request: Request, part: Part, identity: dict[str, Any]) -> int:
     """The job of an array; the exit code."""
-    folder = open_part(request.output, identity, request.files)
-    work = Work(request, refine_shard, try_shard)
-    read = load_all(request.file, problems=[], **request.reading)
-    with LocalPool(request.workers or 1, request.threads) as pool:
-        return PartRun(request, part, folder).go(work, shards_of(read), pool)
+    work = Work(request, refine_shard, try_shard, request.store)
+    problems: list[str] = []
+    read = load_all(request.file, problems=problems, **request.reading)
+    with (
+        open_part(request, identity, request.files, ShardFolder) as folder,
+        LocalPool(request.workers or 1, request.threads) as pool,
+    ):
+        run = PartRun(request, part, folder)
+        run.unread = lambda: unread(request, problems)
+        return run.go(work, shards_of(read), pool)
+
+
+def unread(request: Request, problems: Sequence[str]) -> list[dict[str, str]]:
+    """What of the file could not be read, as failures."""
+    return [{"title": str(request.file), "error": problem} for problem in problems]
 
 
 # In a worker ----------------------------------------------------------------------------
@@ -227,12 +237,11 @@ class Run:
         ):
             read = load_all(self.request.file, problems=problems, **self.request.reading)
             each(islice(read, self.writer.position[0], None), report)
-        title = str(self.request.file)
         told = self.counts.get("unread", 0)  # a run may end between this and its last step
-        unread = [{"title": title, "error": problem} for problem in problems[told:]]
-        if unread:
+        failures = unread(self.request, problems[told:])
+        if failures:
             self.counts["unread"] = len(problems)
-            self._fail(unread, self.writer.position)
+            self._fail(failures, self.writer.position)
 
     def each(self, given: Iterable[Ensemble], report: Report | None) -> None:
         """Molecules from the writer's position on."""

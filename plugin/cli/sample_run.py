@@ -19,6 +19,7 @@ from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import ConformerSettings, generate_windows
 from equidrift.errors import MoleculeError
 from equidrift.isolated import tell
+from equidrift.scale.folder import ShardFolder
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard, shards_of
 from equidrift.scale.writers import Gatherer, open_gathering
@@ -63,9 +64,11 @@ def _by_workers(
 def _part(run: Run, part: Part, identity: dict[str, Any]) -> int:
     """The job of an array; the exit code."""
     request = run.request
-    folder = open_part(request.output, identity, request.files)
-    work = Work(request, sample_shard, try_shard)
-    with LocalPool(request.workers or 1, request.threads) as pool:
+    work = Work(request, sample_shard, try_shard, request.store)
+    with (
+        open_part(request, identity, request.files, ShardFolder) as folder,
+        LocalPool(request.workers or 1, request.threads) as pool,
+    ):
         return PartRun(request, part, folder).go(work, shards_of(run.chosen()), pool)
 
 

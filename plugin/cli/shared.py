@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from equidrift.cli.checked import blamed_on
 from equidrift.cli.signals import ended_by_signals
 from equidrift.errors import InputError, LockedError
 from equidrift.files.failures import add_counts
 from equidrift.progress import Report
 from equidrift.scale.driver import Driver
-from equidrift.scale.folder import ShardFolder, ShardWriter, shard_name
+from equidrift.scale.folder import Folder, ShardFolder, ShardWriter, shard_name
 from equidrift.scale.locks import exclusive, this_run
 from equidrift.scale.manifest import MANIFEST
 from equidrift.scale.pool import Call, Pool
 from equidrift.scale.shards import Shard
 from equidrift.scale.stores import Store, claim_store, store_at
 from equidrift.scale.writers import Gatherer
+
+F = TypeVar("F", bound=Folder)
 
 
 class Countable(Protocol):
@@ -59,7 +62,7 @@ class Place:
     store: str | None = None
 
     @classmethod
-    def of(cls, folder: ShardFolder, store: str | None = None) -> Place:
+    def of(cls, folder: Folder, store: str | None = None) -> Place:
         """The place of a folder, or of the store in its stead, for the workers of this
         process.
         """
@@ -71,8 +74,7 @@ class Place:
         """In a worker: what writes a shard, which no other process of this machine does
         meanwhile. An end by SIGTERM brings to disk what is done.
         """
-        folder = ShardFolder.at(self.folder, self.suffix, self.command)
-        with ended_by_signals(), exclusive(folder.lock(shard.index), self.run):
+        with self.held(shard, ShardFolder) as folder:
             writer = folder.writer(shard.index, shard.identity)
             writer.begin_at(shard.start)
             try:
@@ -80,6 +82,15 @@ class Place:
             except KeyboardInterrupt:
                 writer.flush()
                 raise
+
+    @contextmanager
+    def held(self, shard: Shard[Any], kind: type[F]) -> Iterator[F]:
+        """In a worker: the folder of a shard, which no other process of this machine
+        makes meanwhile.
+        """
+        folder = kind.at(self.folder, self.suffix, self.command)
+        with ended_by_signals(), exclusive(folder.lock(shard.index), self.run):
+            yield folder
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def _make_apart(work: Work, shard: Shard[Any], place: Place, store: Store) -> No
 
 
 def made(
-    work: Work, shards: Iterator[Shard[Any]], folder: ShardFolder, pool: Pool
+    work: Work, shards: Iterator[Shard[Any]], folder: Folder, pool: Pool
 ) -> Iterator[tuple[Shard[Any], str]]:
     """Every shard, in order, once the workers of a pool have made it.
 
@@ -135,7 +146,7 @@ def made(
         Of the command.
     shards : iterator
         To be made.
-    folder : ShardFolder
+    folder : Folder
         Where they are put.
     pool : Pool
         Does the work, and is closed by the caller.
@@ -194,7 +205,8 @@ def gather(
     writer.start()
     folder, store = writer.folder, None
     if work.store is not None:
-        store = claim_store(work.store, folder.folder, writer.identity)
+        with blamed_on("--store"):
+            store = claim_store(work.store, folder.folder, writer.identity)
     for shard, locked in made(work, shards, folder, pool):
         if locked:
             raise LockedError(locked)

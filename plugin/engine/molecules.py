@@ -101,8 +101,7 @@ def batches(
     """
     begun = time.monotonic()
     drawing = drawing or partial(draws, settings)
-    each = settings.candidates
-    limit = each * max(LEAST_DRAWS, n * settings.max_attempts)
+    each, limit = settings.candidates, most_draws(n, settings)
     while run.found < n:
         if run.drawn >= limit:
             raise _too_few(n, settings, run)
@@ -110,12 +109,17 @@ def batches(
         size = min(max(1, settings.batch_size // each) * each, limit - run.drawn, groups * each)
         before = run.drawn, run.found
         made = [
-            _ensemble(draw, settings) for draw in _taken(drawing(run.drawn, size), n, run, settings)
+            _ensemble(draw, settings) for draw in taken(drawing(run.drawn, size), n, run, settings)
         ]
         if settings.callback is not None:
             counts = {"accepted": run.found - before[1], "drawn": run.drawn - before[0]}
             settings.callback({**counts, "seconds": time.monotonic() - begun})
         yield _scored(made, settings)
+
+
+def most_draws(n: int, settings: MoleculeSettings) -> int:
+    """Draws after which a run of n molecules is given up."""
+    return settings.candidates * max(LEAST_DRAWS, n * settings.max_attempts)
 
 
 def draws_for(missing: int, run: Tally) -> int:
@@ -172,7 +176,7 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     ]
 
 
-def _taken(draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings) -> Iterator[Draw]:
+def taken(draws: Sequence[Draw], n: int, run: Tally, settings: MoleculeSettings) -> Iterator[Draw]:
     """Of each `settings.candidates` draws in a row the best that is valid and new and
     keeps the limits, until the run has n; counts as it goes.
 

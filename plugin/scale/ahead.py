@@ -46,7 +46,7 @@ class Ahead:
         if self._guessed[:1] != [(first, count)]:
             self._guessed = list(self._guesses(first, count))
             shards = [
-                Shard(k, (begin, 0), tuple(range(begin, begin + n)))
+                Shard(k, (begin, 0), tuple(range(begin, begin + n)), noun="draws")
                 for k, (begin, n) in enumerate(self._guessed)
             ]
             self._coming = Driver(self.pool, self.call, self.call).run(iter(shards))

@@ -7,16 +7,20 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from equidrift.engine import conformers as engine
+from equidrift.files.failures import Failures
 from equidrift.files.journal import Position
 from equidrift.files.stream import StreamWriter
 from equidrift.files.whole import write_json
 from equidrift.scale.locks import holder
+from equidrift.scale.manifest import TOTAL, put_total
 from equidrift.scale.shards import Shard
+from equidrift.scale.stores import Store
 
 REFUSED = "refused.json"
+JOURNAL = ".journal"  # ends the name of the file that tells that a shard is whole
 SHARDS = ".shards"
 
 
@@ -76,8 +80,8 @@ class ShardWriter(StreamWriter):
         return int(self.summary.get("conformers", 0)) + (0 if held is None else held["valid"].sum())
 
 
-class ShardFolder:
-    """The folder in which the shards of a run wait for their turn.
+class Folder:
+    """The folder in which the shards of a run wait for their turn, whatever they hold.
 
     Parameters
     ----------
@@ -88,16 +92,47 @@ class ShardFolder:
     command : str
         Fingerprint of everything that decides the run's result; shards of another are
         dropped.
+    store : Store, optional
+        Where the shards are put, if not here; `refresh` and `bring` copy what is asked
+        of them.
     """
 
-    def __init__(self, path: Path, suffix: str, command: str) -> None:
-        self.folder, self.suffix, self.command = path, suffix, command
+    telling: tuple[str, ...] = ()  # ends of the names of files that tell what is whole
+    spare = 0  # shards that a merge makes by itself, if they are missing
+
+    def __init__(self, path: Path, suffix: str, command: str, store: Store | None = None) -> None:
+        self.folder, self.suffix, self.command, self.store = path, suffix, command, store
         self.folder.mkdir(exist_ok=True)
 
     @classmethod
-    def at(cls, path: str, suffix: str, command: str) -> ShardFolder:
+    def at(cls, path: str, suffix: str, command: str) -> Self:
         """The folder of that name."""
         return cls(Path(path), suffix, command)
+
+    def begun(self) -> list[int]:
+        """Numbers of the shards that are whole or unfinished."""
+        raise NotImplementedError
+
+    def counts(self, index: int) -> dict[str, Any] | None:
+        """What a shard of this run holds, None if it is not whole."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """See in the store how far the shards of all jobs are."""
+        if self.store is not None:
+            self.store.complete(self.folder, self.telling)
+
+    def bring(self, index: int) -> None:
+        """See in the store that a shard is whole."""
+        if self.store is not None:
+            for ending in self.telling:
+                self.store.fetch(self.folder, shard_name(index), ending)
+
+    def put_total(self, molecules: int, shards: int, unread: Failures = ()) -> None:
+        """See `equidrift.scale.manifest.put_total`."""
+        put_total(self.folder, molecules, shards, unread)
+        if self.store is not None:
+            self.store.put(self.folder, TOTAL)
 
     def lock(self, index: int) -> Path:
         """The file that who writes that shard locks."""
@@ -113,7 +148,10 @@ class ShardFolder:
     def remember_refused(self, index: int, refused: Mapping[int, str]) -> None:
         """Note the molecules of a shard that end their process, for a later run."""
         told = {str(offset): reason for offset, reason in refused.items()}
-        write_json(self._refused(index), {"command": self.command, "refused": told})
+        path = self._refused(index)
+        write_json(path, {"command": self.command, "refused": told})
+        if self.store is not None:
+            self.store.put(self.folder, path.name)
 
     def refused(self, index: int) -> dict[int, str]:
         """What `remember_refused` was told of a shard of this run."""
@@ -125,18 +163,34 @@ class ShardFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def writer(self, index: int, identity: Mapping[str, Any]) -> ShardWriter:
-        """What writes that shard."""
-        return ShardWriter(self.path(index), {"run": self.command, **identity})
-
     def remove(self, index: int) -> None:
         """Drop what is there of a shard."""
         for path in self.folder.glob(f"{shard_name(index)}*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def locked(self) -> dict[int, dict[str, Any]]:
+        """Number of a shard -> who works on it."""
+        told = {int(path.stem): holder(path) for path in sorted(self.folder.glob("*.lock"))}
+        return {index: who for index, who in told.items() if who is not None}
+
+
+class ShardFolder(Folder):
+    """A folder of shards of molecules, each with a journal; it takes what `Folder` takes."""
+
+    telling = (JOURNAL, REFUSED)
+
+    def writer(self, index: int, identity: Mapping[str, Any]) -> ShardWriter:
+        """What writes that shard."""
+        return ShardWriter(self.path(index), {"run": self.command, **identity})
+
+    def counts(self, index: int) -> dict[str, Any] | None:
+        """What a shard of this run holds, None if it is not whole."""
+        look = self.look(index)
+        return look.summary if look.finished else None
+
     def kept(self, first: int) -> int:
         """Conformers in the shards from that number on."""
-        journals = self.folder.glob(f"*{self.suffix}.journal")
+        journals = self.folder.glob(f"*{self.suffix}{JOURNAL}")
         waiting = (path for path in journals if int(path.name[:6]) >= first)
         return sum(ShardLook(path.with_suffix("")).kept for path in waiting)
 
@@ -148,12 +202,7 @@ class ShardFolder:
 
     def begun(self) -> list[int]:
         """Numbers of the shards that are whole or unfinished."""
-        return sorted(int(path.name[:6]) for path in self.folder.glob(f"*{self.suffix}.journal"))
-
-    def locked(self) -> dict[int, dict[str, Any]]:
-        """Number of a shard -> who works on it."""
-        told = {int(path.stem): holder(path) for path in sorted(self.folder.glob("*.lock"))}
-        return {index: who for index, who in told.items() if who is not None}
+        return sorted(int(path.name[:6]) for path in self.folder.glob(f"*{self.suffix}{JOURNAL}"))
 
 
 class ShardLook(ShardWriter):

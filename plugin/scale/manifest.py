@@ -9,6 +9,7 @@ from typing import Any
 
 from equidrift._version import __version__
 from equidrift.errors import InputError
+from equidrift.files.failures import Failures
 from equidrift.files.plain import plain
 from equidrift.files.whole import write_json
 
@@ -17,7 +18,12 @@ TOTAL = "total.json"
 _SHOWN_CHARACTERS = 60  # of a value in a message
 
 
-def put_manifest(folder: Path, output: Path, identity: Mapping[str, Any]) -> None:
+def put_manifest(
+    folder: Path,
+    output: Path,
+    identity: Mapping[str, Any],
+    request: Mapping[str, Any] | None = None,
+) -> None:
     """Put down whose shards are in a folder, or make sure that it is this run.
 
     Parameters
@@ -28,6 +34,8 @@ def put_manifest(folder: Path, output: Path, identity: Mapping[str, Any]) -> Non
         The file that they will become.
     identity : mapping
         Everything that decides the result.
+    request : mapping, optional
+        What was asked for, if `equidrift merge` has to work out something by itself.
 
     Raises
     ------
@@ -38,12 +46,14 @@ def put_manifest(folder: Path, output: Path, identity: Mapping[str, Any]) -> Non
     path = folder / MANIFEST
     if not path.exists():
         told = {"equidrift": __version__, "output": output.name, "identity": identity}
+        told |= {} if request is None else {"request": request}
         write_json(path, told)
         check_manifest(folder, identity)  # two runs may have begun at the same time
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder of shards.
+def read_manifest(folder: Path, named: str = "") -> dict[str, Any]:
+    """The manifest of a folder of shards, which has another name for its user if one is
+    given.
 
     Raises
     ------
@@ -56,8 +66,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             return told
     except FileNotFoundError as error:
         raise InputError(
-            f"{str(folder)!r} is no folder of shards: it has no {MANIFEST}; give OUT or OUT.shards "
-            "of a command with --shard, --workers or --ray"
+            f"{named or str(folder)!r} is no folder of shards: it has no {MANIFEST}; "
+            "give OUT or OUT.shards of a command with --shard, --workers or --ray"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(folder / MANIFEST)!r} is damaged ({error})") from error
@@ -98,9 +108,12 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
-def put_total(folder: Path, molecules: int, shards: int) -> None:
-    """Note how much there is, which is known when the input has been read to its end."""
-    write_json(folder / TOTAL, {"molecules": molecules, "shards": shards})
+def put_total(folder: Path, molecules: int, shards: int, unread: Failures = ()) -> None:
+    """Note how much there is, which is known when the input has been read to its end, and
+    what of it could not be read.
+    """
+    told = {"molecules": molecules, "shards": shards, "unread": list(unread)}
+    write_json(folder / TOTAL, told)
 
 
 def read_total(folder: Path) -> tuple[int, int] | None:
@@ -110,3 +123,12 @@ def read_total(folder: Path) -> tuple[int, int] | None:
         return int(told["molecules"]), int(told["shards"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_unread(folder: Path) -> list[dict[str, str]]:
+    """Title and error of each entry that whoever wrote the total could not read."""
+    try:
+        told = json.loads((folder / TOTAL).read_text())["unread"]
+        return [{name: str(one[name]) for name in ("title", "error")} for one in told]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -11,12 +11,13 @@ from typing import Any
 from equidrift.arguments import check_count
 from equidrift.checks.molecule import Draw
 from equidrift.engine.molecule_settings import MoleculeOptions, MoleculeSettings
-from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for
+from equidrift.engine.molecules import Drawing, Tally, batches, draws_for
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import NoValidSamplesError
 from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble
 from equidrift.scale.ahead import Ahead
+from equidrift.scale.drawn import drawn
 from equidrift.scale.pool import Call, Pool, pool_for
 from equidrift.scale.shards import Shard
 
@@ -154,15 +155,14 @@ def _drawing(
     """What draws by the workers of a pool."""
 
     def call(shard: Shard[int]) -> Call:
-        return Call(draw_shard, (options, shard), f"the work on draws from {shard.start[0]} on")
+        return Call(draw_shard, (options, shard), shard.named)
 
     return Ahead(pool, call, settings.batch_size, lambda: draws_for(n - run.found, run))
 
 
 def draw_shard(options: MoleculeOptions, shard: Shard[int]) -> list[Draw]:
     """In a worker: the draws of a batch."""
-    settings = _prepared(pickle.dumps(options))
-    return draws(settings, shard.start[0], len(shard), shard.refused)
+    return drawn(_prepared(pickle.dumps(options)), shard)
 
 
 @lru_cache(maxsize=1)

@@ -34,12 +34,15 @@ class Shard(Generic[T]):
     refused : mapping
         Offset in `entries` -> why that one is not worked on: it has ended its process
         twice.
+    noun : str
+        What the entries are, for messages.
     """
 
     index: int
     start: Position
     entries: tuple[T, ...]
     refused: Mapping[int, str] = field(default_factory=dict)
+    noun: str = "molecules"
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -63,7 +66,7 @@ class Shard(Generic[T]):
     def named(self) -> str:
         """What is worked on, for messages."""
         first = self.start[0]
-        return f"the work on molecules {first} to {first + len(self) - 1}"
+        return f"the work on {self.noun} {first} to {first + len(self) - 1}"
 
     @property
     def identity(self) -> dict[str, Any]:

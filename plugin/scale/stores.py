@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,16 @@ class Store(Protocol):
         """Copy the files of a folder whose names begin with `name`; journals come last."""
         ...
 
-    def fetch(self, folder: Path, name: str) -> None:
-        """Copy what `put` has put into a folder."""
+    def fetch(self, folder: Path, name: str, ending: str = "") -> None:
+        """Copy into a folder the files whose names begin with `name` and end with
+        `ending`.
+        """
+        ...
+
+    def complete(self, folder: Path, endings: Sequence[str]) -> None:
+        """Copy into a folder what it lacks of the files whose names end with any of
+        these.
+        """
         ...
 
     def remove(self, name: str) -> None:

@@ -106,6 +106,45 @@ class StoredChunk(Strict):
     counts: list[StoredCounts]
 
 
+class StoredDraw(Strict):
+    """A draw of a new molecule: what was made, or why it was rejected."""
+
+    seed: StrictInt
+    reason: Annotated[str, Field(max_length=MAX_LABEL)]
+    molecule: dict[str, Any] | None = None
+    positions_A: list[Annotated[list[Number], Field(min_length=3, max_length=3)]] | None = None
+    energy_eV: Number | None = None
+
+
+class StoredDraws(Strict):
+    """A batch of draws, in a folder of shards."""
+
+    command: Annotated[str, Field(max_length=MAX_NAME)]
+    draws: list[StoredDraw]
+
+
+class StoredGenerate(Strict):
+    """What the jobs of `equidrift generate --shard` were asked for."""
+
+    n: Annotated[StrictInt, Field(ge=1)]
+    model: str
+    seed: Count
+    target: list[str] | None
+    candidates: Annotated[StrictInt, Field(ge=1)] | None
+    guidance: Number | None
+    force: StrictBool
+    judge: list[str] | None
+    fragment: str | None
+    replace: str | None
+    relax: str
+    strict: StrictBool
+    steps: Annotated[StrictInt, Field(ge=1)] | None
+    batch_size: Annotated[StrictInt, Field(ge=1)] | None
+    max_attempts: Annotated[StrictInt, Field(ge=1)]
+    device: str | None
+    set_: list[str] | None
+
+
 class StoredJournal(Strict):
     """How far an unfinished run has come."""
 

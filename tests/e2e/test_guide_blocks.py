@@ -183,6 +183,8 @@ SHORTER = {
     "range(1000)": "range(3)",
     "--time 200ps": "--time 4ps --adapt 4ps --md-steps 20",
     "--pocket crown.sdf": "--pocket crown.sdf --starts 2 --conformers 1",
+    "-n 10000": "-n 2 --batch-size 1",
+    "--shard 1/20": "--shard 1/2",
     "-n 100": "-n 2",
     "-n 20": "-n 2",
     "--budget 2m": "--budget 3s",

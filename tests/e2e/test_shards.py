@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from equidrift.engine import conformers as engine
-from tests.commands import Cli, caller
+from tests.commands import Cli, add_doubles, caller
+from tests.conftest import MOLECULES, make_ensemble
 from tests.scaling import ROOT, SHARD, make_site
 
 SMILES = ["CCO", "CCN", "C", "CO", "CC", "NCCN", "CCF", "CCC", "C=O", "CC=O", "nonsense"]
@@ -83,6 +84,63 @@ def test_folder_of_another_run_is_refused_by_the_name_of_what_differs(cli: Cli) 
     # nor does a run without --shard take it up, or drop it
     code, _, told = cli(*sample("x.sdf"))
     assert code == 2 and "its inputs is" in told and Path("x.sdf.shards").exists()
+
+
+def test_refined_shards_make_the_files_of_one_process_with_what_could_not_be_read(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_doubles(monkeypatch, "shrinker")
+    for k, name in enumerate(sorted(MOLECULES)[:6]):
+        make_ensemble(name).save(tmp_path / f"{k}.sdf")
+    whole = [(tmp_path / f"{k}.sdf").read_text() for k in range(6)]
+    Path("all.sdf").write_text("".join([*whole[:2], "broken\n\n\nno counts\n$$$$\n", *whole[2:]]))
+    refine = ["refine", "all.sdf", "--model", "shrinker", "--json", "-o"]
+    code, out, told = cli(*refine, "alone.sdf")
+    assert code == 1, told
+    (failure,) = json.loads(out)["failures"]
+    url = (tmp_path / "there").as_uri()
+    for job in ("2/2", "1/2"):
+        for more in ([], ["--store", url]):
+            code, out, told = cli(*refine, "x.sdf", "--shard", job, *more)
+            assert code == 0, told
+    for given, output in (("x.sdf", "x.sdf"), (url, "y.sdf")):
+        assert cli("status", given)[0] == 0
+        code, out, told = cli("merge", given, "-o", output, "--json")
+        assert code == 1, told
+        assert json.loads(out)["failures_by_reason"] == {"refused": 1}
+        assert Path(output).read_bytes() == Path("alone.sdf").read_bytes()
+        with open(f"{output}.failures.csv", newline="") as table:
+            (row,) = csv.DictReader(table)
+        assert row["error"] == failure["error"] and row["index"] == ""
+
+
+def test_shards_in_a_store_are_made_once_and_refuse_another_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*sample("alone.sdf"))[0] == 1
+    store = ["--store", (tmp_path / "there").as_uri()]
+    assert cli(*sample("x.sdf", "--shard", "1/2", *store))[0] == 1  # one line cannot be read
+    code, out, _ = cli(*sample("x.sdf", "--shard", "1/2", *store, "--json"))
+    assert code == 1 and json.loads(out)["done_before"] == 2
+    code, _, told = cli(*sample("x.sdf", "--shard", "2/2", *store, "--seed", 3))
+    assert code == 2 and told.count("\n") == 1 and "its seed is 0, and 3 is asked for" in told
+    code, _, told = cli("merge", store[1])
+    assert code == 2 and "shards 1 of 3 are not done" in told
+    assert cli(*sample("x.sdf", "--shard", "2/2", *store))[0] == 0
+    assert cli("merge", store[1])[0] == 1
+    assert Path("x.sdf").read_bytes() == Path("alone.sdf").read_bytes()
+    assert not Path("x.sdf.shards").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("nowhere://x", "'nowhere://x' cannot be used as a store"),
+        ("memory://empty", "'memory://empty' is no folder of shards"),
+    ],
+)
+def test_store_without_shards_is_refused_in_one_line(cli: Cli, place: str, words: str) -> None:
+    for command in ("merge", "status"):
+        code, _, told = cli(command, place)
+        assert code == 2 and told.count("\n") == 1 and words in told
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "1/0"])

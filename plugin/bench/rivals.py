@@ -4,10 +4,12 @@
 defaults, one thread: the share of references with a conformer within a heavy-atom RMSD
 over all symmetries (COV-R), the distance to the nearest (AMR-R), CPU time per conformer.
 What a generator does not answer, or answers with another stereoisomer, counts as missed.
+One row is a search in the manner of CREST, by RDKit and GFN2-xTB.
 
 The references are GFN2-xTB ensembles of `tools/make_gfn2_references.py`: 56 QM9 molecules
 of the test part, which is in the package and chose nothing, and drug-size ones of ZINC if
-the data are there; or a file of the user's (`--references`).
+the data are there; or a file of the user's (`--references`). Molecules without references
+(`--input` alone) are compared by the energy that GFN2-xTB releases.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import equidrift
-from equidrift.adapters.rdkit.rivals import onto, rivals
-from equidrift.adapters.rdkit.rmsd import rmsd_matrix
+from equidrift.adapters.ase.xtb import gfn2_relax
+from equidrift.adapters.rdkit.relaxing import mmff_relax
+from equidrift.adapters.rdkit.rivals import Rival, etkdg, onto, rivals
+from equidrift.adapters.rdkit.rmsd import distinct, rmsd_matrix
 from equidrift.bench.conformers import STEREO_REASONS, drug_file, energy_released
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import Progress, System, data_folder, silent
@@ -39,20 +43,54 @@ from equidrift.records import Molecule
 from equidrift.registry import host_function
 
 THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
-QM9 = "rivals_qm9.npz"
+QM9, DRUGS = "rivals_qm9.npz", "zinc-val"  # a file, and the name of a part
 QUICK_QM9, QUICK_DRUGS, FULL_RELAXED = 16, 2, 24
 # our rows: options of `equidrift.sample`
 OURS: dict[str, dict[str, Any]] = {"equidrift": {}, "equidrift-effort-4": {"effort": 4}}
+SEARCH = "etkdgv3-mmff94-gfn2"  # the row in the manner of CREST
+DRAWS = 4  # embedded for each conformer that is asked for
+STARTS = 2  # relaxed by GFN2-xTB for each conformer that is asked for, at most
+SAME_A = 0.1  # minima of one energy surface nearer than this are one
+OWN_CONFORMERS = 10  # asked for of each molecule of the user's that has no references
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Molecules with their references, and whether energies are measured on them."""
+    """Molecules with their references, and on how many of them energies are measured.
+
+    `compared`: whether there are references; if not, the blocks of `systems` only say how
+    many conformers are asked for.
+    """
 
     name: str
     systems: list[System]
     relaxed: int = 0
+    compared: bool = True
+
+
+def search(molecule: Molecule, n: int, seed: int) -> Array:
+    """The n lowest distinct minima of GFN2-xTB that a short search finds: DRAWS
+    embeddings of ETKDGv3 for each, relaxed by MMFF94; of the distinct ones the lowest,
+    STARTS for each, relaxed by GFN2-xTB.
+
+    Fewer where there are no more. MissingDependencyError without tblite.
+    """
+    x, energies = mmff_relax(molecule, etkdg(molecule, DRAWS * n, seed))
+    x = _lowest_distinct(molecule, x, energies, STARTS * n)
+    return _lowest_distinct(molecule, *gfn2_relax(molecule, x), n)
+
+
+def _lowest_distinct(molecule: Molecule, x: Array, energies: Array, n: int) -> Array:
+    order = np.argsort(energies)
+    order = order[np.isfinite(energies[order])]
+    x = x[order]
+    return x[distinct(molecule, x, SAME_A)][:n]
+
+
+def generators() -> dict[str, Rival]:
+    """Every generator but ours, by its name in the table."""
+    return rivals() | {SEARCH: Rival(search, ("tblite",))}
 
 
 def run(
@@ -68,26 +106,47 @@ def run(
     ----------
     full : bool, optional
         All molecules, and what GFN2-xTB releases of one conformer of each of 24 of QM9;
-        else 16 of QM9 and 2 of drug size, in under two minutes.
+        else 16 of QM9 and 2 of drug size, without the search, in under two minutes.
     progress : callable, optional
         Called with a line of text before every row.
     molecules : str, optional
         A file of the molecules to embed (SMILES or any other that is read), if the
-        references' own graphs are not to be trusted, as those of crystals.
+        references' own graphs are not to be trusted, as those of crystals. Without
+        references: what GFN2-xTB releases of one conformer of each of 24 of them.
     references : str, optional
         A file of reference conformers of the user's, in any format that is read.
     methods : sequence of str, optional
-        The rows to measure, all that are installed if it is None.
+        The rows to measure; if it is None all that are installed, the search with
+        `full` alone, and not on molecules of drug size.
 
     Raises
     ------
     InputError
-        If there is no reference, or `molecules` holds none of their molecules;
+        If there is no reference, or `molecules` holds none of their molecules, or none;
         UnknownNameError for a method that there is not.
     """
     say = progress or silent
-    found = rivals()
+    names = _names(methods, full, say)
+    if references is not None:
+        parts = [_own(references, molecules)]
+    else:
+        parts = _parts(full) if molecules is None else [_unknown(molecules)]
+    rows: list[Row] = []
+    for part in parts:
+        for name in names:
+            if name == SEARCH and not methods and part.name == DRUGS:  # some ten minutes
+                continue
+            say(f"{part.name}/{name}: {len(part.systems)} molecules")
+            rows.append(row(f"{part.name}/{name}", _measured(name, part), len(part.systems)))
+    return table("rivals", rows)
+
+
+def _names(methods: Sequence[str] | None, full: bool, say: Progress) -> list[str]:
+    """The rows to measure; UnknownNameError for a method that there is not."""
+    found = generators()
     names = list(methods or (*found, *OURS))
+    if not methods and not full:
+        names.remove(SEARCH)
     for name in names:
         if name not in (*found, *OURS):
             raise UnknownNameError("method", name, (*found, *OURS))
@@ -95,24 +154,19 @@ def run(
         if name in found and not found[name].is_installed():
             say(f"left out: {name}, which needs {' and '.join(found[name].needs)}")
             names.remove(name)
-    parts = _parts(full) if references is None else [_own(references, molecules)]
-    rows: list[Row] = []
-    for part in parts:
-        for name in names:
-            say(f"{part.name}/{name}: {len(part.systems)} molecules")
-            rows.append(row(f"{part.name}/{name}", _measured(name, part), len(part.systems)))
-    return table("rivals", rows)
+    return names
 
 
 def _measured(name: str, part: Part) -> dict[str, Any]:
     """The values of one row; its generator has a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
         samples, values = own_process.submit(sampled, name, part.systems).result()
-    matrices = [
-        rmsd_matrix(molecule, np.nan_to_num(known), made)
-        for (molecule, known), made in zip(part.systems, samples, strict=True)
-    ]
-    values |= coverage(matrices, THRESHOLDS_A)
+    if part.compared:
+        matrices = [
+            rmsd_matrix(molecule, np.nan_to_num(known), made)
+            for (molecule, known), made in zip(part.systems, samples, strict=True)
+        ]
+        values |= coverage(matrices, THRESHOLDS_A)
     if part.relaxed:
         try:
             values |= energy_released(part.systems, samples, part.relaxed)[0]
@@ -125,7 +179,7 @@ def sampled(name: str, systems: Sequence[System]) -> tuple[list[Array], dict[str
     """2K conformers of right stereo of each molecule at most, what was made of what was
     asked for, and CPU time.
     """
-    generate = _ours(name) if name in OURS else rivals()[name].generate
+    generate = _ours(name) if name in OURS else generators()[name].generate
     generate(Molecule.from_smiles("CCCO"), 2, 0)  # loads weights and tables
     samples, made, asked, wrong, failed = [], 0, 0, 0, 0
     begun = _cpu_s()
@@ -182,7 +236,7 @@ def _parts(full: bool) -> list[Part]:
     if drugs is not None:
         others = unchosen(stored_references(drugs, None))
         chosen = others if full else others[:QUICK_DRUGS]
-        parts.append(Part("zinc-val", chosen))
+        parts.append(Part(DRUGS, chosen))
     return parts
 
 
@@ -200,9 +254,8 @@ def _own(path: str, given: str | None) -> Part:
         raise InputError(f"{path!r} holds no conformer; name a file of reference conformers")
     if given is None:
         return Part("own", known)
-    records = host_function("rdkit", "read_molecules")(given)
     systems = []
-    for molecule in (record.molecule for record in records if record.molecule is not None):
+    for molecule in _molecules(given):
         fits = [onto(molecule, other, x) for other, x in known]
         blocks = [block for block in fits if block is not None]
         if blocks:
@@ -213,3 +266,20 @@ def _own(path: str, given: str | None) -> Part:
             "molecules in both, or leave --input out"
         )
     return Part("own", systems)
+
+
+def _unknown(path: str) -> Part:
+    """A user's molecules without references."""
+    nothing = [
+        (molecule, np.full((OWN_CONFORMERS // 2, molecule.n_atoms, 3), np.nan))
+        for molecule in _molecules(path)
+    ]
+    if not nothing:
+        raise InputError(f"{path!r} holds no molecule that can be read; give one or more")
+    return Part("own", nothing, FULL_RELAXED, compared=False)
+
+
+def _molecules(path: str) -> list[Molecule]:
+    """Those of a file that can be read."""
+    records = host_function("rdkit", "read_molecules")(path)
+    return [record.molecule for record in records if record.molecule is not None]

@@ -51,8 +51,9 @@ class Request:
         typer.Option(
             "--input",
             metavar="FILE",
-            help="With rivals --references: the molecules themselves, such as SMILES, if the "
-            "references lack hydrogens or bond orders. Default: as the references are.",
+            help="With rivals: molecules of your own, such as SMILES, compared by what GFN2-xTB "
+            "releases; with --references the molecules of these, if they lack hydrogens or bond "
+            "orders. Default: as the references are.",
         ),
     ] = None
     plot: Plot = None
@@ -65,7 +66,7 @@ class Request:
         Raises
         ------
         InputError
-            If they are given with another benchmark, or one without the other.
+            If they are given with another benchmark.
         """
         from equidrift.errors import InputError
 
@@ -73,8 +74,6 @@ class Request:
             raise InputError(f"--drugs is an option of the benchmark molecules, not of {self.name}")
         if (self.references or self.molecules) and self.name != "rivals":
             raise InputError(f"--references and --input are options of rivals, not of {self.name}")
-        if self.molecules is not None and self.references is None:
-            raise InputError("--input names the molecules of --references; give these, too")
         given = {
             "drugs": self.drugs,
             "references": self.references,

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import equidrift
+from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.adapters.rdkit.rivals import Rival, onto, rivals
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench import rivals as bench
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Molecule
+from equidrift.units import KCAL_MOL_PER_EV
 
 ALANINOL = "C[C@H](N)CO"
 
@@ -47,7 +49,7 @@ def test_failures_and_other_stereoisomers_count_as_missed(monkeypatch: pytest.Mo
             raise RuntimeError("no")
         return np.concatenate([mirrored, mirrored])[:n]
 
-    monkeypatch.setattr(bench, "rivals", lambda: {"broken": Rival(broken)})
+    monkeypatch.setattr(bench, "generators", lambda: {"broken": Rival(broken)})
     systems = [of(ALANINOL), of("O", 1)]
     samples, values = bench.sampled("broken", systems)
     assert [len(x) for x in samples] == [0, 0]
@@ -75,6 +77,29 @@ def test_own_references_are_read_and_laid_on_the_molecules_of_input(tmp_path: Pa
     (tmp_path / "else.smi").write_text("CCC\n")
     with pytest.raises(InputError, match="leave --input out"):
         bench._own(str(tmp_path / "refs.sdf"), str(tmp_path / "else.smi"))
+
+
+def test_search_finds_distinct_minima_of_gfn2_lowest_first() -> None:
+    molecule = Molecule.from_smiles("CCCO")
+    made = bench.search(molecule, 4, 0)
+    assert 2 <= len(made) <= 4
+    energies = gfn2_relax(molecule, made, 0)[1]
+    assert (np.diff(energies) >= 0).all()
+    apart = rmsd_matrix(molecule, made, made)
+    assert apart[~np.eye(len(made), dtype=bool)].min() >= bench.SAME_A
+    released = energies - gfn2_relax(molecule, made)[1]
+    assert (released < 0.1 / KCAL_MOL_PER_EV).all()
+
+
+def test_molecules_without_references_are_asked_for_as_many_conformers_each(tmp_path: Path) -> None:
+    (tmp_path / "in.smi").write_text("CCCO a\nnonsense b\nCCN c\n")
+    part = bench._unknown(str(tmp_path / "in.smi"))
+    assert [molecule.name for molecule, _ in part.systems] == ["a", "c"]
+    assert {2 * len(block) for _, block in part.systems} == {bench.OWN_CONFORMERS}
+    assert part.relaxed == bench.FULL_RELAXED and not part.compared
+    (tmp_path / "none.smi").write_text("nonsense\n")
+    with pytest.raises(InputError, match="holds no molecule that can be read"):
+        bench._unknown(str(tmp_path / "none.smi"))
 
 
 def test_unknown_method_is_refused_before_anything_runs() -> None:
@@ -105,3 +130,6 @@ def test_whole_table_has_counts_and_errors_of_own_references(tmp_path: Path) -> 
     (row,) = made["rows"]
     assert row["row"] == "own/etkdgv3-mmff94" and row["values"]["n"] == 1
     assert row["values"]["conformers"] == 4 and row["values"]["cpu_ms_per_conformer"] > 0
+    (tmp_path / "in.smi").write_text("CCCO\n")
+    (row,) = bench.run(molecules=str(tmp_path / "in.smi"), methods=["etkdgv3"])["rows"]
+    assert row["values"]["energy_released_kcal_mol"] > 1 and "AMR-R" not in row["values"]

@@ -259,6 +259,8 @@ def _facts(library: Library) -> dict[str, str]:
         facts["rejected and drawn again"] = (
             ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items())) or "none"
         )
+    if told and not rows_of(told, "failures"):
+        facts["failed entries"] = "none"
     if library.versions:
         facts["versions"] = ", ".join(f"{k} {v}" for k, v in library.versions.items())
     return facts
@@ -323,7 +325,7 @@ def _tables(library: Library, problems: Sequence[str], *, made_new: bool) -> lis
         tables.append(Table("Molecules that come more than once", ["SMILES", "times"], repeated))
     failed = [[one.get("title"), one.get("error")] for one in rows_of(library.told, "failures")]
     failed += [["", text] for text in problems]
-    if failed or library.told:
+    if failed:
         tables.append(Table("Failed entries", ["entry", "reason"], failed))
     noted = [[one.get("title"), one.get("note")] for one in rows_of(library.told, "notes")]
     return tables + ([Table("Notes of the run", ["entry", "note"], noted)] if noted else [])

@@ -262,6 +262,7 @@ def traces_figure(chains: Chains) -> Any:
         ax.plot(column, ",", color="#2667a8")
         ax.set_ylim(-180, 180)
         ax.set_yticks([-180, 0, 180])
+        ax.set_ylabel("torsion, °", fontsize=7)
         ax.set_title(chains.labels[k], fontsize=7, parse_math=False)
         for border in np.cumsum(chains.lengths)[:-1]:
             ax.axvline(border, color="#d39e00", linewidth=0.8)

@@ -150,6 +150,12 @@ def test_failed_and_rejected_entries_come_from_the_run_that_wrote_the_file(
         failed = tables_of(page)["Failed entries"].splitlines()
         assert len(failed) == 2 and failed[1].startswith("bad,")
         assert "rejected and drawn again" in page.read_text()
+    (tmp_path / "in.smi").write_text("CCO ethanol\n")
+    out = tmp_path / "whole.sdf"
+    assert cli("sample", tmp_path / "in.smi", "-n", 2, "--model", "etkdg", "-o", out)[0] == 0
+    assert cli("report", out, "-o", tmp_path / "whole.html")[0] == 0
+    assert "Failed entries" not in tables_of(tmp_path / "whole.html")
+    assert "failed entries" in (tmp_path / "whole.html").read_text()
 
 
 def test_elements_and_charges_outside_the_training_set_are_shown_in_a_band(

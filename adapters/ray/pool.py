@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,12 +16,21 @@ try:
 except ImportError as error:
     raise MissingDependencyError("ray", "ray") from error
 
+ANSWER_S = 10.0  # within which a node of the cluster accepts a connection
+
 
 def _run(request: bytes) -> Any:
     """In a process of Ray: a call, its function and arguments pickled."""
     # by this user's driver, over the channel that Ray itself fills with pickles; no file is read
     function, args = pickle.loads(request)
     return function(*args)
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nobody listens at HOST:PORT: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
 
 
 class RayPool:
@@ -49,8 +59,9 @@ class RayPool:
     ) -> None:
         self._own = not ray.is_initialized()
         try:
+            _reach(address)
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"--ray: no cluster answers at {address!r} ({error}); start one with `ray start "
                 "--head`, and give its address, or auto on one of its nodes"
@@ -62,8 +73,8 @@ class RayPool:
                 f"--ray: the cluster has no room for a task of {self._needs['CPU']:g} CPUs and "
                 f"{gpus_per_task:g} GPUs; ask for fewer by --threads and --gpus-per-task"
             )
-        options = {"num_cpus": threads or 1, "num_gpus": gpus_per_task, "max_retries": 0}
-        self._task = ray.remote(**options)(_run)
+        at_once = ray.remote(num_cpus=threads or 1, num_gpus=gpus_per_task, max_retries=0)
+        self._task = at_once(_run)
         self._running: set[Any] = set()
 
     def _room(self) -> int:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from equidrift.engine import conformers as engine
+from equidrift.errors import InputError, WorkerDiedError
+from equidrift.scale.pool import Call
+from tests import deaths
 from tests.commands import Cli, caller
 from tests.conftest import MOLECULES
 from tests.scaling import ROOT, SHARD, make_site
@@ -60,6 +63,34 @@ def test_ray_gives_the_bytes_of_one_process_when_a_node_is_killed(
     assert code == 0, told
     assert len(gathered) == 3
     assert (tmp_path / "ray.sdf").read_bytes() == (tmp_path / "alone.sdf").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_pool_tells_what_became_of_each_call_of_a_real_cluster(cli: Cli) -> None:
+    from ray.cluster_utils import Cluster
+
+    from equidrift.adapters.ray.pool import RayPool
+
+    del cli  # the nodes find the tests' modules by it
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        with pytest.raises(InputError, match="no room for a task of 3 CPUs"):
+            RayPool(cluster.address, threads=3)
+        with RayPool(cluster.address) as pool:
+            assert pool.size == 2
+            assert pool.submit(Call(divmod, (7, 2), "the work")).result(120) == (3, 1)
+            with pytest.raises(ZeroDivisionError):
+                pool.submit(Call(divmod, (7, 0), "the work")).result(120)
+            with pytest.raises(WorkerDiedError, match="the work lost its process or node"):
+                pool.submit(Call(deaths.killed, (), "the work")).result(120)
+            with pytest.raises(WorkerDiedError, match="the work ran out of memory"):
+                pool.submit(Call(deaths.devoured, (), "the work")).result(120)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    with pytest.raises(InputError, match=r"no cluster answers at '127\.0\.0\.1:1'"):
+        RayPool("127.0.0.1:1")
 
 
 def test_ray_is_refused_in_one_line_beside_workers_and_shards(cli: Cli) -> None:

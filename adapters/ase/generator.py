@@ -279,9 +279,10 @@ class MoleculeGenerator(Generator):
     seed : int
         Of the random streams; the same seed gives the same molecules.
     **options
-        `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `replace`, `steps`,
-        `relax`, `judge`, `force`, `batch_size`, `max_attempts` and `progress` as in
-        `equidrift.generate`, and whatever the model takes. None leaves a default alone.
+        `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `replace`, `pocket`,
+        `centre_A`, `ligand`, `pull`, `steps`, `relax`, `judge`, `force`, `batch_size`,
+        `max_attempts` and `progress` as in `equidrift.generate`, and whatever the model
+        takes. None leaves a default alone.
 
     Raises
     ------
@@ -301,11 +302,15 @@ class MoleculeGenerator(Generator):
         "guidance": None,
         "fragment": None,
         "replace": None,
+        "pocket": None,
+        "centre_A": None,
+        "ligand": None,
+        "pull": None,
         "judge": None,
         "force": None,
     }
 
-    by_identity = ("fragment",)
+    by_identity = ("fragment", "pocket", "centre_A", "ligand")
 
     def check_option(self, name: str, model: AnyModel) -> None:
         """Raise for an option that neither `generate` nor the model takes."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.molecule import Raw
 from equidrift.protocols import BatchedMoleculeModel, Callback
+from equidrift.vina import Pocket
 
 
 class DrawOptions(TypedDict, total=False):
@@ -19,6 +20,7 @@ class DrawOptions(TypedDict, total=False):
     guidance: float | None
     fragment: Raw | None
     sites: NDArray[np.int64] | None
+    pocket: Pocket | None
     steps: int | None
     callback: Callback | None
 
@@ -36,6 +38,8 @@ class Draw:
         What is kept as it is.
     sites : int64, shape (k,), or None
         Hydrogens of the fragment where alone something grows.
+    pocket : Pocket or None
+        What the molecules are to fit into; they are drawn in its frame.
     steps : int or None
         Of one draw; the model's `default_steps` if None.
     callback : callable or None
@@ -45,6 +49,7 @@ class Draw:
     guidance: float | None = None
     fragment: Raw | None = None
     sites: NDArray[np.int64] | None = None
+    pocket: Pocket | None = None
     steps: int | None = None
     callback: Callback | None = None
 
@@ -71,7 +76,7 @@ class TargetModel(BatchedMoleculeModel):
         targets : mapping or None
             Property -> value, in the unit that ends the property's name.
         **options
-            guidance, fragment, sites, steps and callback; see `Draw`.
+            guidance, fragment, sites, pocket, steps and callback; see `Draw`.
 
         Returns
         -------
@@ -103,7 +108,7 @@ class TargetModel(BatchedMoleculeModel):
         wanted : float64, shape (k, n_properties) or (n_properties,), or None
             In the order of `properties`, NaN where a property is free.
         **options
-            guidance, fragment, sites, steps and callback; see `Draw`.
+            guidance, fragment, sites, pocket, steps and callback; see `Draw`.
         """
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from equidrift.montecarlo.adapt import LEAST_CYCLES, Alternating
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.turns import MMFF_BUFFER_A
 from equidrift.protocols import Proposer
-from equidrift.units import BOLTZMANN_EV_PER_K
+from equidrift.units import BOLTZMANN_EV_PER_K, KCAL_MOL_PER_EV
+from equidrift.vina import Kinds, Pocket
 
 ROUNDS, STEPS = 30, 12  # temperatures of a descent, and moves at each
 HOTTEST_EV, COLDEST_EV = 2.0, 0.005
@@ -33,6 +34,62 @@ MOVES_PER_FRAME = 10  # of a chain
 ADAPT_CYCLES = 200  # of its adaptive phase
 
 Energy = Callable[[Floats], float]
+
+
+class PoseEnergy(Protocol):
+    """The energy of a pose, infinite for a mean position beyond a ball."""
+
+    @property
+    def centre_A(self) -> Floats:
+        """Of the ball, (3,)."""
+        ...
+
+    @property
+    def radius_A(self) -> float:
+        """Of the ball."""
+        ...
+
+    def __call__(self, positions_A: Floats) -> float:
+        """Energy in eV of the molecule at positions (n, 3)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class VinaInteraction:
+    """The sum of Vina's terms between a molecule and a pocket, without the factor of its
+    rotors.
+
+    Parameters
+    ----------
+    pocket : Pocket
+        It stands still.
+    rows : int64, shape (k,)
+        The molecule's heavy atoms.
+    kinds : Kinds
+        Of them.
+    """
+
+    pocket: Pocket
+    rows: np.ndarray
+    kinds: Kinds
+
+    @property
+    def centre_A(self) -> Floats:
+        """Of the ball in which the molecule's mean position stays."""
+        return self.pocket.centre_A
+
+    @property
+    def radius_A(self) -> float:
+        """Of the ball."""
+        return self.pocket.radius_A
+
+    def __call__(self, positions_A: Floats) -> float:
+        """Energy in eV of the molecule at positions (n, 3); infinite beyond the ball."""
+        away = positions_A.mean(axis=0) - self.centre_A
+        if away @ away > self.radius_A**2:
+            return np.inf
+        pairs = self.pocket.pairs(positions_A[self.rows], self.kinds)[0]
+        return float(pairs.sum()) / KCAL_MOL_PER_EV
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +156,13 @@ class Poses:
 
 
 def place(
-    energy: Interaction, conformers_A: Floats, n: int, *, starts: int = 32, seed: int = 0
+    energy: PoseEnergy,
+    conformers_A: Floats,
+    n: int,
+    *,
+    starts: int = 32,
+    seed: int = 0,
+    drawn_A: Floats | None = None,
 ) -> Poses:
     """Up to n different poses of low energy.
 
@@ -115,9 +178,16 @@ def place(
         Descents. Descent k has its own stream of random numbers.
     seed : int
         Of these.
+    drawn_A : (n_atoms, 3) array, optional
+        A pose that descent 0 begins at, cool, so that it stays near.
     """
     found = [
-        _descended(energy, conformers_A[k % len(conformers_A)], np.random.default_rng([seed, k]))
+        _descended(
+            energy,
+            conformers_A[k % len(conformers_A)],
+            np.random.default_rng([seed, k]),
+            drawn_A if k == 0 else None,
+        )
         for k in range(starts)
     ]
     order = sorted(range(starts), key=lambda k: found[k][1])
@@ -133,18 +203,26 @@ def place(
     )
 
 
-def _descended(
-    energy: Interaction, shape_A: Floats, rng: np.random.Generator
-) -> tuple[Floats, float]:
-    """One descent from anywhere in the ball."""
+def _anywhere(energy: PoseEnergy, shape_A: Floats, rng: np.random.Generator) -> Floats:
+    """A shape (n, 3) anywhere in the ball, in any orientation."""
     away = rng.standard_normal(3)
     away *= energy.radius_A * rng.random() ** (1 / 3) / np.linalg.norm(away)
-    x = (shape_A - shape_A.mean(axis=0)) @ rotations.haar(1, rng)[0].T + energy.centre_A + away
+    turned = (shape_A - shape_A.mean(axis=0)) @ rotations.haar(1, rng)[0].T
+    placed: Floats = turned + energy.centre_A + away
+    return placed
+
+
+def _descended(
+    energy: PoseEnergy, shape_A: Floats, rng: np.random.Generator, drawn_A: Floats | None
+) -> tuple[Floats, float]:
+    """One descent: from anywhere in the ball, or the cooler half of it from a pose."""
+    x = _anywhere(energy, shape_A, rng) if drawn_A is None else drawn_A
+    first = 0 if drawn_A is None else ROUNDS // 2
     u = energy(x)
     best = x, u
     for kT, size in zip(
-        np.geomspace(HOTTEST_EV, COLDEST_EV, ROUNDS),
-        np.geomspace(WIDEST_A, FINEST_A, ROUNDS),
+        np.geomspace(HOTTEST_EV, COLDEST_EV, ROUNDS)[first:],
+        np.geomspace(WIDEST_A, FINEST_A, ROUNDS)[first:],
         strict=True,
     ):
         steps = LocalRigidProposer(range(len(x)), sigma_A=size, eps=size)

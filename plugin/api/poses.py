@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.arguments import check_count
 from equidrift.engine.conformers import sample_molecule
+from equidrift.engine.pockets import pocket_of
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.geometry import Floats
 from equidrift.inputs import as_ensemble
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import POSES, host_function, resolve
 from equidrift.seeds import check_seed
-from equidrift.text import counted
 from equidrift.units import KCAL_MOL_PER_EV
 
 SHAPES = "etkdg-mmff"  # the model that shapes of a SMILES come from
@@ -99,32 +98,6 @@ def place(  # noqa: PLR0913 - public
         shapes = as_ensemble(ligand)
     wanted = Placement(n, centre_A, radius_A, starts, chain, temperature_K, seed)
     return poses_of(shapes, pocket_of(pocket), wanted)[0]
-
-
-def pocket_of(what: object) -> Ensemble:
-    """A pocket with coordinates: the one entry of a file, or whatever `as_ensemble` takes.
-
-    Raises
-    ------
-    InputError
-        If there are several, or none.
-    """
-    if not isinstance(what, str | Path):
-        found = as_ensemble(what)
-        if len(found) != 1:
-            raise InputError(
-                f"the pocket has {counted(len(found), 'conformer')}, and one is wanted; take "
-                "ensemble[0:1], say"
-            )
-        return found
-    records = list(host_function("rdkit", "read_molecules")(str(what)))
-    if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
-        reason = records[0].error if records else "it is empty"
-        raise InputError(
-            f"{str(what)!r} holds {counted(len(records), 'entry')}, and one pocket with "
-            f"coordinates is wanted: {reason or 'split the file'}"
-        )
-    return Ensemble(records[0].molecule, records[0].positions_A[:1])
 
 
 @dataclass(frozen=True)

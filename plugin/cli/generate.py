@@ -11,8 +11,9 @@ from typing import Annotated
 from equidrift.cli import options
 from equidrift.cli.checked import model_files
 from equidrift.cli.options import CORE, COUNT, KEPT, SAMPLING, TARGETS
+from equidrift.cli.place import CENTRE, Point
 from equidrift.cli.request import command_of
-from equidrift.cli.values import Kind, flag, model_name, number, one_of, option
+from equidrift.cli.values import Kind, existing_file, flag, model_name, number, one_of, option
 from equidrift.registry import JUDGES, MOLECULE_MODELS
 
 N_HELP = "Molecules to make, each valid and different from the others."
@@ -51,6 +52,15 @@ REPLACE_HELP = (
     "Draw this part of the molecule of --fragment anew and hold the rest: SMARTS that match once, "
     "or numbers of atoms (3,4). What is new is bonded where the part was, and nowhere else."
 )
+POCKET = existing_file("a .pdb, .sdf or .mol2 file of the pocket")
+POCKET_HELP = (
+    "Make molecules for this pocket: a .pdb, .sdf or .mol2 file with every hydrogen, which stands "
+    "still. Each is drawn under the pull of Vina's terms, placed rigidly and scored."
+)
+CENTRE_HELP = "Where in the pocket, in A: X,Y,Z. Either this or --ligand."
+LIGAND = existing_file("a file of one molecule with coordinates")
+LIGAND_HELP = "A molecule that lies where the new ones are wanted. Either this or --centre."
+PULL_HELP = "How strongly the pocket guides the draws. 0 places alone. Default: 1."
 STRICT_HELP = (
     "Write all N molecules, or none if fewer are found. Default: write those that are found."
 )
@@ -75,6 +85,12 @@ class Request(options.ShardedRun):
     judge: Annotated[list[str] | None, option(JUDGE, JUDGE_HELP, panel=TARGETS, many=True)] = None
     fragment: Annotated[Path | None, option(CORE, FRAGMENT_HELP, panel=TARGETS)] = None
     replace: Annotated[str | None, option(REPLACE, REPLACE_HELP, panel=TARGETS)] = None
+    pocket: Annotated[Path | None, option(POCKET, POCKET_HELP, panel=TARGETS)] = None
+    centre: Annotated[Point | None, option(CENTRE, CENTRE_HELP, panel=TARGETS)] = None
+    ligand: Annotated[Path | None, option(LIGAND, LIGAND_HELP, panel=TARGETS)] = None
+    pull: Annotated[
+        float | None, option(number(metavar="W", least=0), PULL_HELP, panel=TARGETS)
+    ] = None
     relax: options.RelaxBy = "none"
     strict: Annotated[bool, flag("--strict", STRICT_HELP, KEPT)] = False
     steps: options.Steps = None
@@ -84,8 +100,8 @@ class Request(options.ShardedRun):
     @property
     def files(self) -> list[Path]:
         """Everything that is read."""
-        fragment = [] if self.fragment is None else [self.fragment]
-        return [*fragment, *model_files(self.model)]
+        given = [path for path in (self.fragment, self.pocket, self.ligand) if path is not None]
+        return [*given, *model_files(self.model)]
 
 
 @command_of(Request)

@@ -14,6 +14,7 @@ from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.engine.molecule_settings import MoleculeSettings, check_candidates, make_settings
 from equidrift.engine.molecules import provenance
+from equidrift.engine.pockets import check_site, pocket_of
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
@@ -40,6 +41,10 @@ def check(request: Request) -> None:
             f"a {suffix} file holds one molecule, and {request.n} are asked for; "
             f"write {', '.join(MANY_MOLECULES)}"
         )
+    of_pocket = {"--centre": request.centre, "--ligand": request.ligand, "--pull": request.pull}
+    for name, value in of_pocket.items():
+        if value is not None and request.pocket is None:
+            raise InputError(f"{name} is of a pocket, and there is none; give --pocket FILE")
     if request.guidance is not None and not request.target:
         raise InputError(
             f"--guidance {request.guidance:g} has nothing to guide to; give a --target, "
@@ -69,6 +74,10 @@ def settings_of(request: Request) -> MoleculeSettings:
         guidance=request.guidance,
         fragment=request.fragment,
         replace=request.replace,
+        pocket=request.pocket,
+        centre_A=request.centre,
+        ligand=request.ligand,
+        pull=request.pull,
         seed=request.seed,
         steps=request.steps,
         batch_size=request.batch_size,
@@ -93,9 +102,21 @@ def _check_wishes(request: Request, targets: dict[str, float | str], model: Mole
                 read = fragment_of(request.fragment)
                 if request.replace is None:
                     check_fragment(read, model)
+        if request.pocket is not None:
+            _check_pocket(request, model)
         if request.replace is not None:
             with blamed_on("--replace"):
                 check_replace(request.replace, request.fragment, model)
+
+
+def _check_pocket(request: Request, model: MoleculeModel) -> None:
+    """Refuse a pocket that cannot be read, or a place that is not in it."""
+    for name, path in (("--pocket", request.pocket), ("--ligand", request.ligand)):
+        if path is not None:
+            with blamed_on(name):
+                pocket_of(path)
+    with blamed_on("--pocket"):
+        check_site(request.pocket, request.centre, request.ligand, model)
 
 
 def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:

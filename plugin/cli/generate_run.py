@@ -5,6 +5,7 @@ to the disk, batch by batch.
 from __future__ import annotations
 
 import dataclasses
+import math
 import pickle
 import shutil
 import sys
@@ -25,6 +26,7 @@ from equidrift.cli.part import ray_pool
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.molecule_settings import MoleculeSettings
 from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for, provenance
+from equidrift.engine.pockets import POSE_SCORES
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import STDOUT
 from equidrift.files.journal import fingerprint
@@ -217,11 +219,22 @@ class Run:
             "resumed_from": self.resumed,
             "targets": achieved(self.settings.told, self.achieved, self.settings.judges),
             "pareto": pareto(self.settings.told, self.achieved, list(self.engine.seen)),
+            **({} if self.settings.site is None else {"pocket": poses_told(self.achieved)}),
             "seconds": round(seconds, 3),
             "molecules_per_s": output.rate(found - self.resumed, seconds),
             "finished_before": self.finished_before,
             "notes": [*notes, *([self.short] if self.short else [])],
         }
+
+
+def poses_told(achieved: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Mean and least of each score of the poses, those that could be computed."""
+    told = {}
+    for name in POSE_SCORES:
+        values = [value for value in achieved.get(name, ()) if math.isfinite(value)]
+        if values:
+            told[name] = {"mean": sum(values) / len(values), "least": min(values)}
+    return told
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -233,6 +246,10 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"  drawn {summary['drawn']}, rejected: {output.reasons(summary['rejected'])}",
         *(f"  {achieved_text(row)}" for row in summary["targets"]),
         *(f"  {line}" for line in pareto_text(summary["pareto"])),
+        *(
+            f"  {name}: mean {told['mean']:.2f}, least {told['least']:.2f}"
+            for name, told in summary.get("pocket", {}).items()
+        ),
         *(f"  note: {note}" for note in summary["notes"]),
         output.rate_line(summary, "molecules"),
     ]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from equidrift._version import __version__
-from equidrift.api.poses import SHAPES, Placement, pocket_of, poses_of
+from equidrift.api.poses import SHAPES, Placement, poses_of
 from equidrift.cli import output
 from equidrift.cli.place import Request
 from equidrift.engine.conformers import sample_molecule
+from equidrift.engine.pockets import pocket_of
 from equidrift.errors import EquidriftError, InputError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import suffix_of

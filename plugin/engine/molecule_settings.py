@@ -10,6 +10,7 @@ from equidrift.checks.goals import EXACT, Goal
 from equidrift.checks.molecule import Held, Raw
 from equidrift.checks.replacing import Replacement, check_replace
 from equidrift.checks.targets import check_fragment, check_guidance, check_wishes, far_targets
+from equidrift.engine.pockets import Site, check_site
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
 from equidrift.errors import InputError, UnknownNameError
@@ -37,6 +38,7 @@ class MoleculeSettings(RunSettings[MoleculeModel]):
     guidance: float | None = None
     fragment: Raw | None = None
     replacement: Replacement | None = None
+    site: Site | None = None
     batch_size: int = BATCH_SIZE
     relax: Relax | None = None
     judges: tuple[str, ...] = ()
@@ -62,6 +64,10 @@ class MoleculeOptions(RunOptions):
     guidance: float | None = None
     fragment: object = None
     replace: object = None
+    pocket: object = None
+    centre_A: object = None
+    ligand: object = None
+    pull: float | None = None
     seed: int = 0
     steps: int | None = None
     batch_size: int | None = None
@@ -106,17 +112,8 @@ class MoleculeOptions(RunOptions):
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
-        replacement = None
-        if self.replace is not None:
-            replacement = check_replace(self.replace, self.fragment, model)
-        fragment = None
-        if replacement is not None:
-            fragment = check_fragment(replacement.fragment, model, replacement.sites)
-        elif self.fragment is not None:
-            fragment = check_fragment(self.fragment, model)
-        notes = [] if fragment is None else stereo_notes(fragment[0], KEPT)
-        for note in notes:
-            warn(note, "engine", stacklevel=4)
+        fragment, replacement = self._kept(model)
+        notes = _noted(fragment)
         return MoleculeSettings(
             model=model,
             seed=check_seed(self.seed),
@@ -128,6 +125,7 @@ class MoleculeOptions(RunOptions):
             guidance=self.guidance,
             fragment=fragment,
             replacement=replacement,
+            site=self._site(model),
             batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
             relax=make_relax(self.relax),
@@ -135,6 +133,33 @@ class MoleculeOptions(RunOptions):
             notes=(*far_targets(wishes.others, model), *notes),
             options=self._told(made_with or {}),
             callback=callback,
+        )
+
+    def _kept(self, model: MoleculeModel) -> tuple[Raw | None, Replacement | None]:
+        """(what every molecule keeps, what of a molecule is replaced)."""
+        if self.replace is not None:
+            found = check_replace(self.replace, self.fragment, model)
+            return check_fragment(found.fragment, model, found.sites), found
+        if self.fragment is not None:
+            return check_fragment(self.fragment, model), None
+        return None, None
+
+    def _site(self, model: MoleculeModel) -> Site | None:
+        """The pocket that the molecules are made for."""
+        if self.pocket is None:
+            given = {"centre_A": self.centre_A, "ligand": self.ligand, "pull": self.pull}
+            if named := [name for name, value in given.items() if value is not None]:
+                raise InputError(
+                    f"{named[0]} is of a pocket, and there is none; give pocket (--pocket)"
+                )
+            return None
+        return check_site(
+            self.pocket,
+            self.centre_A,
+            self.ligand,
+            model,
+            pull=1.0 if self.pull is None else self.pull,
+            held=self.fragment is not None,
         )
 
     def _told(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +189,14 @@ def make_settings(
         Of `MoleculeOptions`; others go to the model.
     """
     return MoleculeOptions.of(model=model, **asked).settings(callback, made_with=options)
+
+
+def _noted(fragment: Raw | None) -> list[str]:
+    """What is to be said of the stereo of a fragment, warned of once."""
+    notes = [] if fragment is None else list(stereo_notes(fragment[0], KEPT))
+    for note in notes:
+        warn(note, "engine", stacklevel=5)
+    return notes
 
 
 def check_candidates(candidates: int | None, goals: Sequence[Goal]) -> bool:

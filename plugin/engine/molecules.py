@@ -163,6 +163,8 @@ def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
         options["fragment"] = settings.fragment
     if settings.replacement is not None:
         options["sites"] = settings.replacement.sites
+    if settings.site is not None:
+        options["pocket"] = settings.site.pocket
     try:
         made = list(settings.model.sample(seeds, **options))
     except (RuntimeError, ValueError) as error:
@@ -263,6 +265,8 @@ def provenance(settings: MoleculeSettings) -> dict[str, Any]:
             "smiles": settings.replacement.smiles,
             "atoms": list(settings.replacement.atoms),
         }
+    if settings.site is not None:
+        known["pocket"] = settings.site.told()
     if settings.notes:
         known["notes"] = list(settings.notes)
     return known | {"judges": list(settings.judges)} | settings.origin(guidance=settings.guidance)
@@ -271,9 +275,14 @@ def provenance(settings: MoleculeSettings) -> dict[str, Any]:
 def _ensemble(draw: Draw, settings: MoleculeSettings) -> Ensemble:
     if draw.molecule is None or draw.positions_A is None:  # never: only sound draws are taken
         raise ModelError("a rejected draw has no molecule")
+    positions_A = draw.positions_A
+    scores: dict[str, NDArray[np.float64]] = {}
+    if settings.site is not None:
+        positions_A, scores = settings.site.placed(draw.molecule, positions_A, draw.seed)
     return Ensemble(
         draw.molecule,
-        draw.positions_A[None],
+        positions_A[None],
+        scores=scores,
         seeds=np.array([draw.seed]),
         energies_eV=np.array([draw.energy_eV]) if settings.relax is not None else None,
         provenance=provenance(settings),
@@ -297,6 +306,6 @@ def _scored(made: Sequence[Ensemble], settings: MoleculeSettings) -> list[Ensemb
             if not settings.told or name in settings.told
         }
     return [
-        e.replace(scores={name: column[k : k + 1] for name, column in columns.items()})
+        e.replace(scores={**e.scores, **{name: c[k : k + 1] for name, c in columns.items()}})
         for k, e in enumerate(made)
     ]

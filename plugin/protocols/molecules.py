@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from equidrift.protocols.models import Model
 from equidrift.protocols.values import Callback, Floats, Raw, Seeds
+from equidrift.vina import Pocket
 
 
 @runtime_checkable
@@ -30,6 +31,8 @@ class MoleculeModel(Model, Protocol):
         Whether `fragment` can be given.
     takes_sites : bool
         Whether `sites` can be given.
+    takes_pocket : bool
+        Whether `pocket` can be given.
     default_calls : int or None
         Network calls of a sample at the default steps, those of decoders and of a
         refiner among them; None if they are `default_steps`.
@@ -44,6 +47,7 @@ class MoleculeModel(Model, Protocol):
     properties: Mapping[str, tuple[float, float]] = {}
     takes_fragment: bool = False
     takes_sites: bool = False
+    takes_pocket: bool = False
     default_calls: int | None = None
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
 
@@ -55,6 +59,7 @@ class MoleculeModel(Model, Protocol):
         guidance: float | None = None,
         fragment: Raw | None = None,
         sites: NDArray[np.int64] | None = None,
+        pocket: Pocket | None = None,
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
@@ -65,6 +70,7 @@ class MoleculeModel(Model, Protocol):
         conditioning, more is classifier-free guidance. `fragment` is kept as it is.
         `sites` (k,) are hydrogens of the fragment: with them every other atom of it stays,
         and each heavy atom that carries one of them is bonded to something new.
+        `pocket` pulls at the molecules, which are drawn in its frame.
         """
         ...
 

@@ -62,6 +62,7 @@ STORED_PROPOSERS = {
 # What `equidrift align` and `equidrift place` call
 POSES = {
     "Interaction": "equidrift.models.rigid.placing:Interaction",
+    "VinaInteraction": "equidrift.models.rigid.placing:VinaInteraction",
     "chain": "equidrift.models.rigid.placing:chain",
     "place": "equidrift.models.rigid.placing:place",
     "register": "equidrift.models.rigid.registration:register",
@@ -291,6 +292,9 @@ HOST_FUNCTIONS = {
         "smarts_core": "equidrift.adapters.rdkit.core:smarts_core",
         "smarts_matches": "equidrift.adapters.rdkit.matching:smarts_matches",
         "to_mol": "equidrift.adapters.rdkit.molecule:to_mol",
+    },
+    "vina": {
+        "score": "equidrift.adapters.vina.scoring:score",
     },
     "shared": {
         "held_out": "equidrift.models.shared.split:held_out",

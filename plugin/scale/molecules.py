@@ -32,6 +32,10 @@ def generate(  # noqa: PLR0913 - public
     guidance: float | None = None,
     fragment: object = None,
     replace: str | Sequence[int] | None = None,
+    pocket: object = None,
+    centre_A: object = None,
+    ligand: object = None,
+    pull: float | None = None,
     seed: int = 0,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -76,6 +80,16 @@ def generate(  # noqa: PLR0913 - public
         places: SMARTS that match once, or the atoms' numbers. New bonds are made where
         the part was bonded, and nowhere else. Atoms of the SMARTS with map numbers are
         replaced alone: "c[F:1]".
+    pocket : path, Ensemble, RDKit Mol or ase.Atoms, optional
+        Make molecules for this pocket, which stands still, with every hydrogen: drawn
+        under the pull of Vina's terms, placed rigidly and scored (`scores`); of a
+        fragment, which is in the pocket's frame, scored where they were drawn.
+    centre_A : (3,) array, optional
+        Where in the pocket, in A. Either this or `ligand`.
+    ligand : path, Ensemble, RDKit Mol or ase.Atoms, optional
+        A molecule that lies there.
+    pull : float, optional
+        How strongly the pocket guides the draws; 0 places alone, None is 1.
     seed : int
         Of the run. The molecules depend on it and not on the batch size (floats agree
         to 1e-4 A).

@@ -111,6 +111,10 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "candidates": [*COUNT, ("4", "which of them is best")],
             "fragment": CORE,
             "replace": [("[OH]", "--fragment")],
+            "pocket": [("none.pdb", ".pdb, .sdf or .mol2"), ("words.sdf", "words.sdf")],
+            "centre": [("1,2", "three numbers"), ("1,2,3", "--pocket")],
+            "ligand": [("none.sdf", "no file"), ("in.sdf", "--pocket")],
+            "pull": [("-1", "0 or more"), ("2", "--pocket")],
         },
     ),
     "md": (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import ase.db
+import pytest
 from rdkit import Chem
 
 from equidrift.weights import find, weights_of
@@ -51,3 +54,15 @@ def test_a_group_is_replaced_and_the_best_runs_in_openmm(tmp_path: Path) -> None
     for line in lines[1:]:
         assert Chem.MolFromSmiles(line.split(":")[0]).HasSubstructMatch(core)
     assert abs(float(re.findall(r"(-?[\d.]+) kcal/mol", lines[-1])[0])) < 500
+
+
+def test_molecules_for_a_pocket_end_in_docking_scores(tmp_path: Path) -> None:
+    lines = ran("22_molecules_for_a_pocket.py", tmp_path, ("joint",), 2)
+    scores = [ast.literal_eval(line.split(" ", 1)[1]) for line in lines]
+    ours = [one["vina_terms_kcal_mol"] for one in scores]
+    assert len(lines) == 2 and ours == sorted(ours) and all(-12 < value < -1 for value in ours)
+    assert all(one["strain_kcal_mol"] >= 0 for one in scores)
+    if find_spec("vina") is None:
+        pytest.skip("AutoDock Vina is not installed (extra vina): its scores are not seen")
+    for one in scores:  # rigid, on Vina's grid
+        assert one["vina_kcal_mol"] == pytest.approx(one["vina_terms_kcal_mol"], abs=1.0)

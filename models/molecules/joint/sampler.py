@@ -27,6 +27,7 @@ from equidrift.models.molecules.joint.network import (
     Targets,
 )
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
+from equidrift.models.molecules.joint.pocket import Pull
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
 from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
 from equidrift.models.shared.devices import Device, pick_device
@@ -80,6 +81,7 @@ class JointModel(TargetModel):
 
     takes_fragment = True
     takes_sites = True
+    takes_pocket = True
     default_steps = 50
     default_guidance = 1.0
 
@@ -140,6 +142,9 @@ class JointModel(TargetModel):
         held = None
         if draw.fragment is not None:
             held = Fragment.of(*draw.fragment, self.alphabet, sites=draw.sites)
+        pull = None
+        if draw.pocket is not None:
+            pull = Pull.of(draw.pocket, self.alphabet)
         rows = np.broadcast_to(
             np.nan if wanted is None else wanted, (len(seeds), len(self.properties))
         )
@@ -156,6 +161,7 @@ class JointModel(TargetModel):
                     guidance,
                     held,
                     steps,
+                    pull,
                 )
             out += self.hydrogens.complete(tokens, seeds[part], held)
             if draw.callback is not None:
@@ -229,17 +235,25 @@ class JointModel(TargetModel):
         return guided
 
     def _tokens(
-        self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None, steps: int
+        self,
+        draws: Draws,
+        targets: Targets,
+        guidance: float,
+        held: Fragment | None,
+        steps: int,
+        pull: Pull | None,
     ) -> list[Tokens]:
         """(types, bonds, positions_A of the heavy atoms) of each sample."""
         sizes = self._sizes(draws, targets, guidance, held)
         estimate = self._estimator(targets, guidance)
-        walk = Walk(sizes, draws, held, steps, self.device, self.alphabet)
-        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(
-            walk, estimate, targets, guidance
-        )
+        centre_A = None if pull is None else pull.pocket.centre_A
+        walk = Walk(sizes, draws, held, steps, self.device, self.alphabet, centre_A)
+        draw = self._diffuse if self.sampler == "diffusion" else self._flow
+        types, bonds, x = draw(walk, _pulled(walk, estimate, pull), targets, guidance)
         if held is not None:
             x = x - x[:, :1] + torch.from_numpy(held.positions_A[0]).to(x)
+        elif pull is not None:
+            x = x + walk.origin_A
         t, b, p = (a.cpu().numpy() for a in (types, bonds, x.double()))
         return [(t[k, :n], b[k, :n, :n], p[k, :n]) for k, n in enumerate(sizes.tolist())]
 
@@ -337,6 +351,13 @@ class JointModel(TargetModel):
             )
             x = walk.observed(state.x, made.x, k)
         return types, bonds, x
+
+
+def _pulled(walk: Walk, estimate: Estimator, pull: Pull | None) -> Estimator:
+    """The estimator, pulled by a pocket if there is one."""
+    if pull is None or pull.pocket.pull == 0:
+        return estimate
+    return lambda state, previous: walk.pulled(walk.allowed(estimate(state, previous)), pull)
 
 
 def _check_draw(steps: int, guidance: float) -> None:

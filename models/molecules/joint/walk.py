@@ -16,6 +16,7 @@ from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, State
 from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, joint_level
+from equidrift.models.molecules.joint.pocket import Pull
 from equidrift.models.shared.geometry import centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.solvers import ancestral_step
@@ -80,6 +81,7 @@ class Walk:
         steps: int,
         device: torch.device,
         alphabet: Alphabet = QM9_TOKENS,
+        centre_A: NDArray[np.float64] | None = None,
     ):
         self.steps, self.draws, self.held, self.device = steps, draws, held, device
         self.alphabet, self.kinds = alphabet, len(alphabet.types)
@@ -99,6 +101,9 @@ class Walk:
             self.held_x[:, :count] = torch.from_numpy(
                 held.positions_A - held.positions_A.mean(0)
             ).to(self.held_x)
+        self.origin_A = torch.zeros(b, 1, 3, device=device)  # of the places
+        if centre_A is not None:
+            self.origin_A = self.origin_A + torch.from_numpy(centre_A).to(self.origin_A)
         self.free_types = self.mask
         self.free_bonds = self.off & ~(self.held_tokens[:, :, None] & self.held_tokens[:, None])
         noise = self.places[:, 0]
@@ -111,6 +116,24 @@ class Walk:
     def put(self, x: Tensor) -> Tensor:
         """x (b, n, 3) with the held tokens in their places."""
         return torch.where(self.held_tokens[..., None], self.held_x, x)
+
+    def pulled(self, made: Estimate, pull: Pull) -> Estimate:
+        """The estimate pulled by a pocket. What a pull has of a shift moves the whole
+        molecule within the pocket's ball, unless a fragment holds it.
+        """
+        if self.held is not None:
+            first = torch.from_numpy(self.held.positions_A[0]).to(self.held_x)
+            self.origin_A = first - self.held_x[:, :1]
+            moved, push = pull.act(made, self.origin_A, self.mask)
+            return Estimate(moved.types, moved.bonds, self.put(made.x + push), [])
+        moved, push = pull.act(made, self.origin_A, self.mask)
+        shift = push.sum(1, keepdim=True) / self.mask.sum(1)[:, None, None]
+        centre = torch.from_numpy(pull.pocket.centre_A).to(shift)
+        away = self.origin_A + shift - centre
+        far = away.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+        self.origin_A = centre + away * (pull.pocket.radius_A / far).clamp_max(1.0)
+        x = (made.x + push - shift) * self.mask[..., None]
+        return Estimate(moved.types, moved.bonds, x, [])
 
     def unknown(self) -> tuple[Tensor, Tensor]:
         """Types (b, n) and bonds (b, n, n), -1 where they are to be drawn; 0 at

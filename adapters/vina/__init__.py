@@ -1,0 +1,1 @@
+"""AutoDock Vina, as a judge of poses (PyPI `vina`, the extra `vina`)."""

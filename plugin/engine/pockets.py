@@ -1,0 +1,220 @@
+"""A pocket that new molecules are made for: read and checked, and each molecule placed
+in it and scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, MissingDependencyError, MoleculeError
+from equidrift.inputs import as_ensemble
+from equidrift.protocols import MoleculeModel
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import POSES, host_function, resolve
+from equidrift.text import counted
+from equidrift.units import KCAL_MOL_PER_EV
+from equidrift.vina import CUTOFF_A, Kinds, Pocket, kinds_of
+
+Floats = NDArray[np.float64]
+RADIUS_A = 4.0
+# of a pose, by their names in `scores`
+POSE_SCORES = ("vina_terms_kcal_mol", "vina_kcal_mol", "strain_kcal_mol")
+STARTS = 8  # descents of a pose; the first begins where the molecule was drawn
+LONGEST_A = 12.0  # from the mean position of a molecule to its farthest atom
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Where molecules are wanted.
+
+    Attributes
+    ----------
+    pocket : Pocket
+        What Vina's terms see: heavy atoms near enough to be felt.
+    whole : Ensemble
+        All atoms that were given, for judges.
+    held : bool
+        Whether a fragment holds the molecules, so that they are scored where they were
+        drawn.
+    starts : int
+        Descents of a pose.
+    """
+
+    pocket: Pocket
+    whole: Ensemble
+    held: bool
+    starts: int = STARTS
+
+    def placed(
+        self, molecule: Molecule, positions_A: Floats, seed: int
+    ) -> tuple[Floats, dict[str, Floats]]:
+        """(where a molecule (n_atoms, 3) lies best, its scores).
+
+        `vina_terms_kcal_mol` is the score of `equidrift.vina`; `strain_kcal_mol` what
+        MMFF94 releases when the molecule relaxes alone; `vina_kcal_mol` AutoDock Vina's
+        own score, where it is installed.
+        """
+        x = positions_A
+        if not self.held:
+            energy = resolve(POSES["VinaInteraction"])(self.pocket, *kinds_of(molecule))
+            start = self._inside(positions_A)
+            found = resolve(POSES["place"])(
+                energy, positions_A[None], 1, starts=self.starts, seed=seed, drawn_A=start
+            )
+            x = found.positions_A[0]
+        score = self.pocket.score(molecule, x)
+        scores = {"vina_terms_kcal_mol": score, **self._judged(molecule, x)}
+        return x, {name: np.array([one]) for name, one in scores.items()}
+
+    def told(self) -> dict[str, object]:
+        """What the provenance says of it."""
+        molecule = self.whole.molecule
+        return {
+            "atoms": molecule.n_atoms,
+            "sha256": hashlib.sha256(
+                molecule.numbers.tobytes() + np.round(self.whole.positions_A, 3).tobytes()
+            ).hexdigest()[:12],
+            "centre_A": np.round(self.pocket.centre_A, 3).tolist(),
+            "radius_A": self.pocket.radius_A,
+            "pull": self.pocket.pull,
+        }
+
+    def _inside(self, positions_A: Floats) -> Floats:
+        """A pose moved into the ball, if it is outside."""
+        away = positions_A.mean(axis=0) - self.pocket.centre_A
+        far = float(np.linalg.norm(away))
+        if far <= self.pocket.radius_A:
+            return positions_A
+        moved: Floats = positions_A - away * (1 - 0.99 * self.pocket.radius_A / far)
+        return moved
+
+    def _judged(self, molecule: Molecule, positions_A: Floats) -> dict[str, float]:
+        """What others say of a pose (n_atoms, 3)."""
+        judged: dict[str, float] = {}
+        try:
+            judged["strain_kcal_mol"] = _strain_kcal_mol(molecule, positions_A)
+        except MoleculeError:  # a force field without parameters for it
+            judged["strain_kcal_mol"] = float("nan")
+        try:
+            score = host_function("vina", "score")
+            judged["vina_kcal_mol"] = float(score(self.whole, molecule, positions_A))
+        except MissingDependencyError:
+            pass
+        return judged
+
+
+def _strain_kcal_mol(molecule: Molecule, positions_A: Floats) -> float:
+    """What MMFF94 releases in kcal/mol when a molecule relaxes alone."""
+    relax = host_function("rdkit", "mmff_relax")
+    before, after = (relax(molecule, positions_A[None], steps)[1][0] for steps in (0, 1000))
+    return float(before - after) * KCAL_MOL_PER_EV
+
+
+def pocket_of(what: object) -> Ensemble:
+    """A pocket with coordinates: the one entry of a file, or whatever `as_ensemble` takes.
+
+    Raises
+    ------
+    InputError
+        If there are several, or none.
+    """
+    if not isinstance(what, str | Path):
+        found = as_ensemble(what)
+        if len(found) != 1:
+            raise InputError(
+                f"the pocket has {counted(len(found), 'conformer')}, and one is wanted; take "
+                "ensemble[0:1], say"
+            )
+        return found
+    records = list(host_function("rdkit", "read_molecules")(str(what)))
+    if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
+        reason = records[0].error if records else "it is empty"
+        raise InputError(
+            f"{str(what)!r} holds {counted(len(records), 'entry')}, and one pocket with "
+            f"coordinates is wanted: {reason or 'split the file'}"
+        )
+    return Ensemble(records[0].molecule, records[0].positions_A[:1])
+
+
+def check_site(
+    pocket: object,
+    centre_A: object,
+    ligand: object,
+    model: MoleculeModel,
+    *,
+    pull: float = 1.0,
+    held: bool = False,
+) -> Site:
+    """The pocket of a run, and where in it molecules go.
+
+    Parameters
+    ----------
+    pocket : path, Ensemble, RDKit Mol or ase.Atoms
+        With every hydrogen.
+    centre_A : (3,) array, optional
+        Where, in A. Either this or `ligand`.
+    ligand : path, Ensemble, RDKit Mol or ase.Atoms, optional
+        A molecule that lies there.
+    model : MoleculeModel
+        Is pulled by the pocket.
+    pull : float
+        How strongly.
+    held : bool
+        Whether a fragment holds the molecules.
+
+    Raises
+    ------
+    InputError
+        If there is no place or there are two, nothing of the pocket is near, or its
+        hydrogens are missing.
+    """
+    if not model.takes_pocket:
+        raise InputError(
+            f"the model {model.name!r} cannot make molecules for a pocket; use another one, such "
+            "as 'default'"
+        )
+    if (centre_A is None) == (ligand is None):
+        raise InputError(
+            "a pocket needs either a place, centre_A (--centre X,Y,Z), or a ligand that lies "
+            "there (--ligand FILE)"
+        )
+    if not 0 <= pull < np.inf:
+        raise InputError(f"pull must be 0 or more, and finite, not {pull}")
+    whole = pocket_of(pocket)
+    centre = _centre(centre_A, ligand)
+    rows, kinds = _kinds(whole.molecule)
+    site = Pocket(whole.positions_A[0][rows], kinds, centre, RADIUS_A, pull)
+    near = site.near(RADIUS_A + LONGEST_A + CUTOFF_A)
+    if not len(near.kinds) or np.linalg.norm(near.positions_A - centre, axis=1).min() > CUTOFF_A:
+        raise InputError(
+            f"no heavy atom of the pocket is within {CUTOFF_A:g} A of {centre.round(1).tolist()}; "
+            "give a place in the coordinates of the pocket's file"
+        )
+    return Site(near, whole, held)
+
+
+def _centre(centre_A: object, ligand: object) -> Floats:
+    """The place (3,) in A: as given, or the mean position of a ligand's heavy atoms."""
+    if centre_A is None:
+        lying = pocket_of(ligand)
+        heavy: Floats = lying.positions_A[0][lying.molecule.numbers != 1]
+        return np.asarray(heavy.mean(axis=0))
+    centre = np.array(centre_A, np.float64)
+    if centre.shape != (3,) or not np.isfinite(centre).all():
+        raise InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
+    return centre
+
+
+def _kinds(molecule: Molecule) -> tuple[NDArray[np.int64], Kinds]:
+    """Heavy atoms of a pocket and their kinds; refuses one without hydrogens."""
+    if not (molecule.numbers == 1).any():
+        raise InputError(
+            "the pocket has no hydrogens, and who gives hydrogen bonds is read from them; add all, "
+            "by PDBFixer or `reduce`, say"
+        )
+    return kinds_of(molecule)

@@ -190,9 +190,11 @@ class Pocket:
     Parameters
     ----------
     positions_A : (m, 3) array
+        Of its heavy atoms.
     kinds : Kinds
         Of these m atoms.
     centre_A : (3,) array
+        Of the ball.
     radius_A : float
         How far from the centre the mean position of the molecule may be.
     pull : float

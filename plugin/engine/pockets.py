@@ -204,9 +204,13 @@ def _centre(centre_A: object, ligand: object) -> Floats:
         lying = pocket_of(ligand)
         heavy: Floats = lying.positions_A[0][lying.molecule.numbers != 1]
         return np.asarray(heavy.mean(axis=0))
-    centre = np.array(centre_A, np.float64)
+    wrong = InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
+    try:
+        centre = np.array(centre_A, np.float64)
+    except (TypeError, ValueError) as error:
+        raise wrong from error
     if centre.shape != (3,) or not np.isfinite(centre).all():
-        raise InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
+        raise wrong
     return centre
 
 

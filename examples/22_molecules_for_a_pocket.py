@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 from openmm import app, unit
+from rdkit import Chem
 
 import equidrift
 
@@ -17,6 +18,7 @@ protein = app.Modeller(given.topology, given.positions)
 protein.deleteWater()
 with open("pocket.pdb", "w") as file:
     app.PDBFile.writeFile(protein.topology, protein.positions, file)
+pocket = Chem.MolFromPDBFile("pocket.pdb", removeHs=False)  # RDKit knows bonds and charges of residues
 
 # a place in a cleft: on a grid of 1 A, not within 3.6 A of a heavy atom, most of them near
 is_heavy = [atom.element.symbol != "H" for atom in protein.topology.atoms()]
@@ -26,7 +28,7 @@ grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 3)
 apart = np.linalg.norm(grid[:, None] - heavy, axis=-1)
 centre = grid[((apart < 9).sum(1) * (apart.min(1) > 3.6)).argmax()]
 
-molecules = equidrift.generate(n, pocket="pocket.pdb", centre_A=centre, seed=1)
+molecules = equidrift.generate(n, pocket=pocket, centre_A=centre, seed=1)
 for ensemble in sorted(molecules, key=lambda one: one.scores["vina_terms_kcal_mol"][0]):
     told = {name: round(float(value[0]), 2) for name, value in ensemble.scores.items()}
     print(ensemble.molecule.smiles, told)

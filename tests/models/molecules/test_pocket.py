@@ -48,8 +48,8 @@ def totals(model: JointModel, pull: float, seeds: np.ndarray, steps: int) -> np.
 @pytest.mark.parametrize("sampler", ["diffusion", "bfn"])
 def test_the_pull_betters_scores_by_more_than_its_error(sampler: str) -> None:
     model = JointModel(device="cpu", refine=0, sampler=sampler)  # type: ignore[arg-type]
-    seeds = sample_seeds(5, 0, 16)
-    gain = totals(model, 0.0, seeds, 15) - totals(model, 1.0, seeds, 15)
+    seeds = sample_seeds(5, 0, 32)
+    gain = totals(model, 0.0, seeds, 15) - totals(model, 3.0, seeds, 15)
     error = gain.std(ddof=1) / len(gain) ** 0.5
     assert gain.mean() > 3 * error > 0, (gain.mean(), error)
 

@@ -18,7 +18,8 @@ protein = app.Modeller(given.topology, given.positions)
 protein.deleteWater()
 with open("pocket.pdb", "w") as file:
     app.PDBFile.writeFile(protein.topology, protein.positions, file)
-pocket = Chem.MolFromPDBFile("pocket.pdb", removeHs=False)  # RDKit knows bonds and charges of residues
+# of residues RDKit knows the bonds and the charges
+pocket = Chem.MolFromPDBFile("pocket.pdb", removeHs=False)
 
 # a place in a cleft: on a grid of 1 A, not within 3.6 A of a heavy atom, most of them near
 is_heavy = [atom.element.symbol != "H" for atom in protein.topology.atoms()]

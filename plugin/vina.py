@@ -58,8 +58,9 @@ class Kinds:
 
     def take(self, rows: NDArray[np.int64]) -> Kinds:
         """Some of them."""
-        columns = (self.radii_A, self.hydrophobic, self.donor, self.acceptor)
-        return Kinds(*(column[rows] for column in columns))
+        return Kinds(
+            self.radii_A[rows], self.hydrophobic[rows], self.donor[rows], self.acceptor[rows]
+        )
 
 
 def kinds_of(molecule: Molecule) -> tuple[NDArray[np.int64], Kinds]:

@@ -63,7 +63,7 @@ def score(pocket: Ensemble, molecule: Molecule, positions_A: Floats) -> float:
 def atom_lines(molecule: Molecule, positions_A: Floats, wanted: NDArray[np.bool_]) -> list[str]:
     """Lines of a .pdbqt file: heavy atoms and the hydrogens of donors, in A."""
     kinds = atom_types(molecule)
-    lines = []
+    lines: list[str] = []
     for k in np.flatnonzero(wanted).tolist():
         if kinds[k]:
             x, y, z = positions_A[k]

@@ -186,27 +186,13 @@ def pair_terms(
 
 @dataclass(frozen=True, eq=False)
 class Pocket:
-    """Heavy atoms that stand still, and the ball a molecule is wanted in.
+    """Heavy atoms that stand still, and the ball a molecule is wanted in."""
 
-    Parameters
-    ----------
-    positions_A : (m, 3) array
-        Of its heavy atoms.
-    kinds : Kinds
-        Of these m atoms.
-    centre_A : (3,) array
-        Of the ball.
-    radius_A : float
-        How far from the centre the mean position of the molecule may be.
-    pull : float
-        How strongly it guides a model of new molecules; 0 is not at all.
-    """
-
-    positions_A: Floats
-    kinds: Kinds
-    centre_A: Floats
-    radius_A: float
-    pull: float = 1.0
+    positions_A: Floats  # (m, 3), of its heavy atoms
+    kinds: Kinds  # of these m atoms
+    centre_A: Floats  # (3,), of the ball
+    radius_A: float  # how far from the centre the mean position of the molecule may be
+    pull: float = 1.0  # how strongly it guides a model of new molecules; 0 is not at all
 
     def pairs(self, positions_A: Floats, kinds: Kinds) -> tuple[Floats, Floats]:
         """(energies (..., k) in kcal/mol, gradients (..., k, 3) in kcal/mol/A) of atoms

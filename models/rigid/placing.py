@@ -158,9 +158,9 @@ class Poses:
 def place(
     energy: PoseEnergy,
     conformers_A: Floats,
-    n: int,
-    *,
+    n: int = 1,
     starts: int = 32,
+    *,
     seed: int = 0,
     drawn_A: Floats | None = None,
 ) -> Poses:

@@ -63,29 +63,14 @@ class _Watched(ProposalSampler):
 
 @dataclass(frozen=True, eq=False)
 class Trapped:
-    """A body that is sampled by moves alone.
+    """A body that is sampled by moves alone."""
 
-    Parameters
-    ----------
-    name : str
-        Of its rows.
-    made : tuple
-        Topology, System and positions (n, 3) in A.
-    body : RigidBody
-        What moves.
-    radius_A : float
-        Of the ball of uniform moves about the origin.
-    adapt_cycles : int
-        Of the adaptive phase.
-    values : callable
-        (frames (k, n, 3), CPU seconds) to what a run was worth.
-    """
-
-    name: str
-    made: tuple[app.Topology, openmm.System, Floats]
-    body: RigidBody
-    radius_A: float
-    adapt_cycles: int
+    name: str  # of its rows
+    made: tuple[app.Topology, openmm.System, Floats]  # and positions (n, 3) in A
+    body: RigidBody  # what moves
+    radius_A: float  # of the ball of uniform moves about the origin
+    adapt_cycles: int  # of the adaptive phase
+    # (frames (k, n, 3), CPU seconds) to what a run was worth
     values: Callable[[Floats, float], dict[str, float]]
 
     def simulation(self) -> app.Simulation:

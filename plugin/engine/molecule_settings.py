@@ -158,7 +158,7 @@ class MoleculeOptions(RunOptions):
             self.centre_A,
             self.ligand,
             model,
-            pull=1.0 if self.pull is None else self.pull,
+            pull=self.pull,
             held=self.fragment is not None,
         )
 

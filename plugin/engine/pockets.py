@@ -147,7 +147,7 @@ def check_site(
     ligand: object,
     model: MoleculeModel,
     *,
-    pull: float = 1.0,
+    pull: float | None = None,
     held: bool = False,
 ) -> Site:
     """The pocket of a run, and where in it molecules go.
@@ -162,8 +162,8 @@ def check_site(
         A molecule that lies there.
     model : MoleculeModel
         Is pulled by the pocket.
-    pull : float
-        How strongly.
+    pull : float, optional
+        How strongly; 1 if not given.
     held : bool
         Whether a fragment holds the molecules.
 
@@ -183,6 +183,7 @@ def check_site(
             "a pocket needs either a place, centre_A (--centre X,Y,Z), or a ligand that lies "
             "there (--ligand FILE)"
         )
+    pull = 1.0 if pull is None else pull
     if not 0 <= pull < np.inf:
         raise InputError(f"pull must be 0 or more, and finite, not {pull}")
     whole = pocket_of(pocket)

@@ -111,11 +111,11 @@ class Functions:
         Of all that is drawn.
     points : int or None
         Of a function, at most; 60, or 110 of a sawtooth or mixture.
+    turns : bool
+        Whether each function of a batch is turned, and mirrored, at random.
     pool : int or None
         Batches are drawn from so many functions, each with its values at all its points;
         None draws fresh functions for every batch.
-    turns : bool
-        Whether each function of a batch is turned, and mirrored, at random.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class Functions:
         seed: int = 0,
         points: int | None = None,
         *,
-        pool: int | None = None,
         turns: bool = False,
+        pool: int | None = None,
     ):
         if turns and system not in SYSTEMS_2D:
             raise InputError(

@@ -26,21 +26,11 @@ WORST_KCAL_MOL = 2.0  # of an atom that overlaps with the pocket
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """A pocket as it acts on the tokens of an alphabet.
+    """A pocket as it acts on the tokens of an alphabet."""
 
-    Parameters
-    ----------
-    pocket : Pocket
-        In A.
-    kinds : Kinds
-        The different ones among the alphabet's types.
-    kind_of : int64, shape (types,)
-        Which of them each type is.
-    """
-
-    pocket: Pocket
-    kinds: Kinds
-    kind_of: Tensor
+    pocket: Pocket  # in A
+    kinds: Kinds  # the different ones among the alphabet's types
+    kind_of: Tensor  # int64 (types,): which of them each type is
 
     @classmethod
     def of(cls, pocket: Pocket, alphabet: Alphabet) -> Pull:

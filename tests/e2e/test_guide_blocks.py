@@ -115,6 +115,25 @@ GIVEN = {
         np.save("cloud.npy", points)
         np.savetxt("mesh.csv", points[::-1] + 1, delimiter=",")
         """,
+    "equidrift generate -n 20 --fragment aryl.sdf": """
+        import equidrift
+
+        for name, smiles in (
+            ("aryl", "Cc1ccc(F)cc1"),
+            ("ring", "CC1CCOC1"),
+            ("chain", "NCCCCC#N"),
+        ):
+            equidrift.sample(smiles, 1, model="etkdg-mmff").save(f"{name}.sdf")
+        """,
+    "equidrift generate -n 20 --pocket": """
+        import equidrift
+
+        crown = equidrift.sample("C1COCCOCCOCCOCCOCCO1", 1, model="etkdg-mmff")
+        crown.save("receptor.pdb")
+        guest = equidrift.sample("CO", 1, model="etkdg")
+        middle = crown.positions_A[0].mean(0) - guest.positions_A[0].mean(0)
+        guest.replace(positions_A=guest.positions_A + middle).save("reference.sdf")
+        """,
     "equidrift report": """
         import json
         from pathlib import Path

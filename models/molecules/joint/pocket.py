@@ -48,7 +48,7 @@ class Pull:
         ]
         unique = sorted(set(rows))
         radii, *flags = (np.array(column) for column in zip(*unique, strict=True))
-        kind_of = torch.tensor([unique.index(row) for row in rows])
+        kind_of = torch.tensor([unique.index(row) for row in rows], device="cpu")
         return cls(pocket, Kinds(radii, *flags), kind_of)
 
     def act(self, made: Estimate, origin_A: Tensor, mask: Tensor) -> tuple[Estimate, Tensor]:

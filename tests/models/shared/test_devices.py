@@ -62,6 +62,7 @@ DOORS = {
     "fields/tracks/sphere.py:heat_draw",
     "fields/train.py:_drawn",
     "molecules/joint/objective.py:Batches.__init__",
+    "molecules/joint/pocket.py:Pull.act",  # the terms of a pocket are numpy's: with a pocket alone
     "molecules/joint/sampler.py:JointModel._tokens",
     "molecules/joint/train.py:card_of",
     "molecules/latent/graph.py:GraphBatches.__init__",

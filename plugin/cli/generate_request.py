@@ -111,12 +111,14 @@ def _check_wishes(request: Request, targets: dict[str, float | str], model: Mole
 
 def _check_pocket(request: Request, model: MoleculeModel) -> None:
     """Refuse a pocket that cannot be read, or a place that is not in it."""
-    for name, path in (("--pocket", request.pocket), ("--ligand", request.ligand)):
-        if path is not None:
-            with blamed_on(name):
-                pocket_of(path)
+    ligand = None
     with blamed_on("--pocket"):
-        check_site(request.pocket, request.centre, request.ligand, model)
+        pocket = pocket_of(request.pocket)
+    if request.ligand is not None:
+        with blamed_on("--ligand"):
+            ligand = pocket_of(request.ligand)
+    with blamed_on("--pocket"):
+        check_site(pocket, request.centre, ligand, model)
 
 
 def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:

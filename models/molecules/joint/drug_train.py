@@ -29,6 +29,7 @@ from equidrift.models.molecules.joint.drugs import Conformers, DrugSet
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, Weights, joint_loss
 from equidrift.models.shared.config import Name, TrainingConfig
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
@@ -132,7 +133,7 @@ def make_task(c: DrugTraining, network: JointNetwork, _out: Path) -> Task:
         return SizedBatches(of, mean, deviation, size=size, seed=c.seed, alphabet=DRUG_TOKENS)
 
     def loss(model: nn.Module, example: Example) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=c.half_precision):
+        with short_products(example.type_weight.device, c.half_precision):
             return joint_loss(model, example, weights)
 
     held_out = batches(unseen, c.batch) if len(unseen) >= 2 else None

@@ -30,7 +30,7 @@ from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, e
 from equidrift.models.molecules.joint.pocket import Pull
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
 from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
-from equidrift.models.shared.devices import Device, pick_device
+from equidrift.models.shared.devices import Device, pick_device, short_products
 from equidrift.models.shared.run import load_network
 
 SAMPLERS = ("diffusion", "bfn")
@@ -66,7 +66,8 @@ class JointModel(TargetModel):
     path : Path or None
         How the diffusion sampler goes.
     half_precision : bool
-        bfloat16 in the network's layers.
+        bfloat16 in the network's layers, on a GPU and on processors that multiply in
+        it themselves.
     steer : float
         How strongly the additive estimate of targets steers, times the guidance; 0
         leaves them to the network.
@@ -151,10 +152,7 @@ class JointModel(TargetModel):
         out: list[Raw | None] = []
         for begin in range(0, len(seeds), self.chunk):
             part = slice(begin, begin + self.chunk)
-            with (
-                torch.inference_mode(),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision),
-            ):
+            with torch.inference_mode(), short_products(self.device, self.half_precision):
                 tokens = self._tokens(
                     Draws.of(seeds[part], steps, self.alphabet.most_heavy),
                     self._targets(rows[part]),

@@ -24,6 +24,7 @@ from equidrift.models.molecules.joint.data import (
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
 from equidrift.models.shared.config import Name, TrainingConfig, initial
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.run import Task, fresh, own_random_state, training_of
 from equidrift.records import SYMBOLS
 
@@ -66,7 +67,7 @@ def make_task(c: JointTraining, network: JointNetwork, _out: Path) -> Task:
     )
 
     def loss(model: nn.Module, example: Example) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=c.half_precision):
+        with short_products(example.type_weight.device, c.half_precision):
             return joint_loss(model, example)
 
     batches = Batches(data, mean, deviation, size=c.batch, seed=c.seed, repeat=c.repeat)

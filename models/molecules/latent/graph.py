@@ -29,6 +29,7 @@ from equidrift.models.molecules.latent.graph_data import (
     GraphBatch,
 )
 from equidrift.models.shared.batches import Batched
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.layers import embedded
 
 WALKS = 7  # lengths 2 .. 8 of the walks whose probabilities tell rings and distances
@@ -316,7 +317,7 @@ def graph_loss(network: Any, example: GraphExample) -> Tensor:
     """
     config: GraphConfig = network.config
     written = example.graphs.tokens
-    with torch.autocast("cpu", torch.bfloat16, enabled=written.device.type == "cpu"):
+    with short_products(written.device):
         h, mask = network.encoder.atoms(example.graphs)
         pooled = network.encoder.pool(h, mask)
         z = unit(pooled + network.encoder.read(written))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equidrift.models.shared.batches import Batched
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.schedules import noise_levels
 
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -0.4, 1.2
@@ -221,7 +222,7 @@ class LatentExample(Batched):
 def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
     """Denoising error weighed as in EDM: (sigma^2 + 1) / sigma^2."""
     s = example.sigma[:, None]
-    with torch.autocast("cpu", torch.bfloat16, enabled=example.clean.device.type == "cpu"):
+    with short_products(example.clean.device):
         estimate = network(
             example.clean + s * example.noise, example.sigma, example.values, example.observable
         )

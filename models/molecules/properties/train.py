@@ -27,6 +27,7 @@ from equidrift.models.molecules.properties.sampler import (
 )
 from equidrift.models.shared.batches import Epochs
 from equidrift.models.shared.config import Name, TrainingConfig
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.run import Task, training_of
 from equidrift.records import SYMBOLS
 
@@ -127,7 +128,7 @@ def make_task(c: PropertyTraining, network: PropertyNet, _out: Path) -> Task:
     weights = torch.tensor([1.0 if name in USUAL else OTHERS for name in PROPERTIES], device="cpu")
 
     def loss(net: nn.Module, batch: PropertyBatch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=c.bfloat16):
+        with short_products(batch.x.device, c.bfloat16):
             made = net(batch)
         if batch.targets is None:
             raise InputError("a training batch has no targets")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import UnknownNameError
 from equidrift.models.shared.backbones.egcl import SpatialLayer, mlp
+from equidrift.models.shared.devices import short_products
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
@@ -31,7 +32,7 @@ FIRST_MOVE = 1e-3
 class EGTNConfig(GraphSizes):
     """Sizes and switches.
 
-    `bf16`: layers multiply in bfloat16, positions and sums stay as they are.
+    `bf16`: layers multiply in bfloat16 where that is faster, positions and sums stay as they are.
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
     "masked" all frames pass the same layers, and the temporal layers update the drawn
     ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames
@@ -146,7 +147,7 @@ class EGTN(nn.Module):
         drawn = (
             (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "masked" else None
         )
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with short_products(x.device, self.config.bf16):
             for spatial, temporal in zip(self.spatial, self.temporal, strict=True):
                 x, h = spatial(x, h, edge, mask, axes)
                 x, h = temporal(x, h, difference, drawn)

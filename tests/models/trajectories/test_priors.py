@@ -108,7 +108,10 @@ def test_conditioning_called_cross_is_refused_and_the_masked_one_draws_nothing_g
     assert not torch.equal(y[:, ~given], x[:, ~given])
 
 
-def test_bfloat16_moves_positions_as_single_precision_does_and_keeps_them_exact() -> None:
+def test_bfloat16_moves_positions_as_single_precision_does_and_keeps_them_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     sizes = {"width": 32, "layers": 2, "heads": 2, "scaled": True, "velocities": True}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -8,16 +8,19 @@ right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 States = tuple[Ints, Ints, Ints, Floats]  # (atom, pi bonds, charge, cost) of each state
+Totals = Sequence[tuple[NDArray[np.bool_], int]]  # which atoms (n,), and their total charge
 
 # (valence, formal charge, cost) of an atom. A cost of 1 is an ordinary charge; two opposite
 # charges that can be avoided always cost more than any neutral structure.
@@ -66,6 +69,7 @@ STATES: dict[int, tuple[tuple[int, int, float], ...]] = {
 }
 IONS = frozenset(z for z, states in STATES.items() if all(valence == 0 for valence, _, _ in states))
 HALOGENS = frozenset((9, 17, 35, 53))
+CARBON = 6
 _OXIDE_COST = {8: 0.0, 16: 0.1, 7: 0.3}  # per pi bond of S or P with O, S, N; else ...
 _OTHER_OXIDE_COST = 0.5  # ... so that a sulfonamide anion is [N-]S(=O)=O
 _TRIPLE_COST = 0.02  # an azide is N=[N+]=[N-], not [N-][N+]#N
@@ -103,9 +107,7 @@ class Structure:
     cost: float
 
 
-def best_structure(
-    skeleton: Skeleton, totals: Sequence[tuple[NDArray[np.bool_], int]] = ()
-) -> Structure | None:
+def best_structure(skeleton: Skeleton, totals: Totals = ()) -> Structure | None:
     """The closed-shell structure with the least charge separation.
 
     Parameters
@@ -120,11 +122,91 @@ def best_structure(
     Structure or None
         None if there is none: hydrogens are missing, or the charge does not fit.
     """
-    rows = _states(skeleton)
-    if rows is None:
+    solved = list(_solved(skeleton, totals))
+    if any(structure is None for _, _, structure in solved):
         return None
-    owner, _, charge, cost = rows
+    orders = np.ones(len(skeleton.bonds), np.int64)
+    charges = np.zeros(len(skeleton.numbers), np.int64)
+    cost = 0.0
+    for atoms, bonds, structure in solved:
+        if structure is not None:
+            orders[bonds], charges[atoms] = structure.orders, structure.charges
+            cost += structure.cost
+    return Structure(orders, charges, cost)
+
+
+def unfit_atoms(skeleton: Skeleton) -> Ints:
+    """Atoms (k,) that lack hydrogens: of the first part that has no closed-shell
+    structure, or whose best one has ions of carbon; none if there is no such part.
+    """
+    for atoms, _, structure in _solved(skeleton, ()):
+        if structure is None:
+            return atoms
+        ions = atoms[(skeleton.numbers[atoms] == CARBON) & (structure.charges != 0)]
+        if len(ions):
+            return ions
+    return np.zeros(0, np.int64)
+
+
+def _solved(skeleton: Skeleton, totals: Totals) -> Iterator[tuple[Ints, Ints, Structure | None]]:
+    """(atoms (k,), bonds (l,), structure of them) of each part that can be solved alone.
+
+    A pi bond joins atoms that may both have one, and a total charge the atoms that it
+    counts: nothing else does. A protein is some hundred small programs.
+    """
+    rows = _states(skeleton)
+    place = np.full(len(skeleton.numbers), -1)
+    for atoms, bonds in _parts(skeleton, rows, totals):
+        place[atoms] = np.arange(len(atoms))
+        own = np.isin(rows[0], atoms)
+        part = Skeleton(
+            skeleton.numbers[atoms],
+            place[skeleton.bonds[bonds]],
+            None if skeleton.positions_A is None else skeleton.positions_A[atoms],
+            None if skeleton.given is None else skeleton.given[bonds],
+            None if skeleton.fixed is None else skeleton.fixed[bonds],
+        )
+        counted = [(mask[atoms], total) for mask, total in totals if mask[atoms].any()]
+        states = place[rows[0][own]], rows[1][own], rows[2][own], rows[3][own]
+        yield atoms, bonds, _solve(part, states, counted)
+
+
+def _parts(skeleton: Skeleton, rows: States, totals: Totals) -> list[tuple[Ints, Ints]]:
+    """(atoms, bonds among them that may be multiple) of each part; see `_solved`."""
+    n = len(skeleton.numbers)
+    pi = np.zeros(n, bool)
+    pi[rows[0][rows[1] > 0]] = True
+    multiple = pi[skeleton.bonds].all(axis=1)
+    if skeleton.fixed is not None:
+        multiple |= np.isin(skeleton.fixed, (2.0, 3.0))
+    links = [skeleton.bonds[multiple]]
+    for mask, _ in totals:
+        counted = np.flatnonzero(mask)
+        links.append(np.column_stack([counted[:-1], counted[1:]]))
+    label = connected(n, np.concatenate(links))
+    bonds = np.flatnonzero(multiple)
+    of_bond = label[skeleton.bonds[bonds, 0]]
+    atoms = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    return [(own, bonds[of_bond == k]) for k, own in enumerate(atoms)]
+
+
+def connected(n: int, bonds: Ints) -> Ints:
+    """The number (n,) of the connected part that each of n atoms is in, by bonds (m, 2)."""
+    graph = coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), (n, n))
+    label: Ints = connected_components(graph, directed=False)[1]
+    return label
+
+
+def _solve(skeleton: Skeleton, rows: States, totals: Totals) -> Structure | None:
+    """The best structure of a part, whose states are given; None if there is none."""
+    owner, spare, charge, cost = rows
     n, m, states = len(skeleton.numbers), len(skeleton.bonds), len(owner)
+    if n == 1 and not totals:
+        alone = np.flatnonzero(spare == 0)
+        if not len(alone):
+            return None
+        best = alone[cost[alone].argmin()]
+        return Structure(np.ones(0, np.int64), charge[[best]], float(cost[best]))
     objective = np.concatenate([cost, _bond_costs(skeleton), np.full(m, _TRIPLE_COST)])
     found = milp(
         objective,
@@ -141,36 +223,35 @@ def best_structure(
     return Structure(1 + pi, charges, float(found.fun))
 
 
-def _limits(
-    skeleton: Skeleton, rows: States, totals: Sequence[tuple[NDArray[np.bool_], int]]
-) -> list[LinearConstraint]:
+def _limits(skeleton: Skeleton, rows: States, totals: Totals) -> list[LinearConstraint]:
     """What the choice must keep: one state per atom, with the pi bonds that it asks for;
     no second pi bond without a first; the total charges.
     """
     owner, spare, charge, _ = rows
     n, m, states = len(skeleton.numbers), len(skeleton.bonds), len(owner)
-    one = np.zeros((n, states + 2 * m))
-    one[owner, np.arange(states)] = 1.0
-    balance = np.zeros_like(one)  # pi bonds of an atom are those that its state asks for
-    balance[owner, np.arange(states)] = -spare
+    state, bond, ones = np.arange(states), np.arange(m), np.ones(m)
+    one = coo_array((np.ones(states), (owner, state)), (n, states + 2 * m))
+    # pi bonds of an atom are those that its state asks for
+    values, atoms, columns = [-spare.astype(np.float64)], [owner], [state]
     for column in (states, states + m):  # a bond's first and second pi bond
         for end in skeleton.bonds.T:
-            np.add.at(balance, (end, column + np.arange(m)), 1.0)
-    second = np.zeros((m, states + 2 * m))
-    second[np.arange(m), states + np.arange(m)] = 1.0
-    second[np.arange(m), states + m + np.arange(m)] = -1.0
-    limits = [LinearConstraint(one, 1.0, 1.0), LinearConstraint(balance, 0.0, 0.0)]
+            values.append(ones)
+            atoms.append(end)
+            columns.append(column + bond)
+    places = np.concatenate(atoms), np.concatenate(columns)
+    balance = coo_array((np.concatenate(values), places), one.shape)
+    limits = [LinearConstraint(one.tocsr(), 1.0, 1.0), LinearConstraint(balance.tocsr(), 0.0, 0.0)]
     if m:
-        limits.append(LinearConstraint(second, 0.0, np.inf))
+        pairs = np.tile(bond, 2), np.concatenate([states + bond, states + m + bond])
+        second = coo_array((np.concatenate([ones, -ones]), pairs), (m, states + 2 * m))
+        limits.append(LinearConstraint(second.tocsr(), 0.0, np.inf))
     for mask, total in totals:
         row = np.concatenate([charge * mask[owner], np.zeros(2 * m)])
         limits.append(LinearConstraint(row[None], total, total))
     return limits
 
 
-def fitting_structure(
-    skeleton: Skeleton, totals: Sequence[tuple[NDArray[np.bool_], int]]
-) -> Structure | None:
+def fitting_structure(skeleton: Skeleton, totals: Totals) -> Structure | None:
     """As `best_structure`, but None also if another charge is much the better, or if
     only ions of carbon make up for hydrogens that are missing.
     """
@@ -201,26 +282,21 @@ def _hides_missing_hydrogens(skeleton: Skeleton, structure: Structure) -> bool:
     return bool((carbon & (charges < 0) & ~beside_cation).any())
 
 
-def _states(skeleton: Skeleton) -> States | None:
-    """(atom, pi bonds, charge, cost) of every state an atom may be in; None if one has
-    none.
-    """
+def _states(skeleton: Skeleton) -> States:
+    """(atom, pi bonds, charge, cost) of every state an atom may be in."""
     degrees = np.bincount(skeleton.bonds.ravel(), minlength=len(skeleton.numbers))
     angles = _angles(skeleton)
     rows: list[tuple[int, int, int, float]] = []
     for k, (number, degree) in enumerate(
         zip(skeleton.numbers.tolist(), degrees.tolist(), strict=True)
     ):
-        own = [
+        rows += [
             (k, valence - degree, charge, cost)
             for valence, charge, cost in STATES.get(number, ())
             if valence >= degree and _shown(number, degree, valence - degree, angles[k])
         ]
-        if not own:
-            return None
-        rows += own
-    owner, spare, charge, cost = zip(*rows, strict=True)
-    return np.array(owner), np.array(spare), np.array(charge), np.array(cost)
+    whole = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
+    return whole[:, 0], whole[:, 1], whole[:, 2], np.array([row[3] for row in rows])
 
 
 def _shown(number: int, degree: int, pi: int, angles: Floats | None) -> bool:

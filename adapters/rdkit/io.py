@@ -82,6 +82,20 @@ def read_molecules(
     UnknownNameError
         For a suffix that is not read.
     """
+    file = readable(path)
+    reader = READERS[file.suffix.lower()]
+    if smiles is not None:
+        if reader is not _pdb_entries:
+            raise InputError(
+                f"a {file.suffix.lower()} file holds the bonds of its molecules; smiles= "
+                "(--smiles) is for .pdb and .xyz"
+            )
+        reader = partial(_pdb_entries, smiles=smiles)
+    return _read(file, reader, charge)
+
+
+def readable(path: str | os.PathLike[str]) -> Path:
+    """The file to read, unpacked; errors as `read_molecules`."""
     file = unpacked(path)
     suffix = file.suffix.lower()
     if suffix not in READERS:
@@ -90,15 +104,7 @@ def read_molecules(
         raise InputError(f"there is no file {str(path)!r}")
     if file.stat().st_size == 0:
         raise InputError(f"{str(path)!r} is empty; expected molecules in {suffix} format")
-    reader = READERS[suffix]
-    if smiles is not None:
-        if reader is not _pdb_entries:
-            raise InputError(
-                f"a {suffix} file holds the bonds of its molecules; smiles= (--smiles) is for "
-                ".pdb and .xyz"
-            )
-        reader = partial(_pdb_entries, smiles=smiles)
-    return _read(file, reader, charge)
+    return file
 
 
 Parsed = tuple[Molecule, NDArray[np.float64] | None, Mapping[str, str]]
@@ -124,7 +130,7 @@ def _read(
         raise InputError(f"{str(file)!r} holds no molecule")
 
 
-def _lines(file: Path) -> Iterator[str]:
+def lines_of(file: Path) -> Iterator[str]:
     """The lines of a text file; what is not UTF-8 is taken as Windows' Latin."""
     with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
         for line in stream:
@@ -137,7 +143,7 @@ def _smiles_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     Blank lines, lines that begin with '#' and a head line 'smiles ...' are skipped.
     """
     del charge
-    for line in _lines(file):
+    for line in lines_of(file):
         smiles, title = split_smiles(line)
         if not smiles or smiles.startswith("#") or smiles.lower() == "smiles":
             continue
@@ -148,7 +154,7 @@ def _smiles_entries(file: Path, charge: int | None) -> Iterator[Entry]:
 def _sdf_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     del charge
     lines: list[str] = []
-    for line in _lines(file):
+    for line in lines_of(file):
         if line.startswith("$$$$"):
             yield _sdf_entry(lines)
             lines = []
@@ -169,11 +175,11 @@ def _sdf_entry(lines: list[str]) -> Entry:
 
 def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     del charge
-    yield _sdf_entry(list(_lines(file)))
+    yield _sdf_entry(list(lines_of(file)))
 
 
 def _pdb_entries(file: Path, charge: int | None, smiles: str | None = None) -> Iterator[Entry]:
-    text = "".join(_lines(file))
+    text = "".join(lines_of(file))
     for title, read in pdb_entries(text, file.stem, charge, smiles):
         yield title, partial(_without_own, read)
 

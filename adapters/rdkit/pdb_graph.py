@@ -15,7 +15,7 @@ from equidrift.adapters.rdkit.perception import (
     mol_of,
 )
 from equidrift.adapters.rdkit.template import template_mol
-from equidrift.bond_orders import IONS, Skeleton, Structure, fitting_structure
+from equidrift.bond_orders import HALOGENS, IONS, Skeleton, Structure, fitting_structure
 from equidrift.errors import MoleculeError
 from equidrift.files.pdb import PdbAtom, PdbFile
 from equidrift.records import SYMBOLS
@@ -54,7 +54,7 @@ def pdb_graph(
         )
     for atom, read in zip(mol.GetAtoms(), model, strict=True):
         atom.SetIsotope(read.isotope)
-        atom.SetMonomerInfo(_label(read))
+        atom.SetMonomerInfo(residue_label(read))
     return mol
 
 
@@ -63,12 +63,13 @@ def _by_template(
 ) -> Chem.Mol:
     """The model's atoms with the orders and charges of a SMILES."""
     positions = np.array([atom.position_A for atom in model])
-    bonds, _ = _bonds(model, numbers, positions, file)
+    bonds, _ = bonds_of(model, numbers, positions, file)
     skeleton = Skeleton(numbers, bonds, positions)
     return template_mol(template, skeleton, [str(atom) for atom in model], complete=True)
 
 
-def _label(atom: PdbAtom) -> Chem.AtomPDBResidueInfo:
+def residue_label(atom: PdbAtom) -> Chem.AtomPDBResidueInfo:
+    """What a PDB file says of an atom, for an RDKit atom to carry."""
     info = Chem.AtomPDBResidueInfo()
     info.SetName(atom.name)
     info.SetResidueName(atom.residue)
@@ -83,7 +84,7 @@ def _with_explicit_hydrogens(
     model: Model, numbers: NDArray[np.int64], file: PdbFile, charge: int | None
 ) -> Chem.Mol:
     positions = np.array([atom.position_A for atom in model])
-    bonds, orders = _bonds(model, numbers, positions, file)
+    bonds, orders = bonds_of(model, numbers, positions, file)
     degrees = np.bincount(bonds.ravel(), minlength=len(model))
     water = np.array([atom.residue in WATER for atom in model])
     lone = water & (numbers == 8) & (degrees == 0)  # of crystal waters, oxygens alone are seen
@@ -91,9 +92,8 @@ def _with_explicit_hydrogens(
     place = np.full(len(model), -1)
     place[kept] = np.arange(len(kept))
     skeleton = Skeleton(numbers[kept], place[bonds], positions[kept], given=orders)
-    known = np.array([_is_known(atom, z) for atom, z in zip(model, numbers.tolist(), strict=True)])[
-        kept
-    ]
+    read = zip(model, numbers.tolist(), (degrees > 0).tolist(), strict=True)
+    known = np.array([is_known(*of_atom) for of_atom in read])[kept]
     structure = _structure(skeleton, [model[k] for k in kept.tolist()], known, charge)
     part = mol_of(Skeleton(skeleton.numbers, skeleton.bonds), structure)
     if not lone.any():
@@ -128,7 +128,7 @@ def _structure(
             found = free
     if found is None and totals:
         return fit_charge(skeleton, written or None, ~known)
-    problem = "" if found is None else _unlikely_anion(skeleton, found, atoms, known)
+    problem = "" if found is None else unlikely_anion(skeleton, found, atoms, known)
     if found is None or problem:
         raise MoleculeError(
             f"the hydrogens in the PDB file do not complete its residues{problem}; check "
@@ -139,7 +139,7 @@ def _structure(
     return found
 
 
-def _unlikely_anion(
+def unlikely_anion(
     skeleton: Skeleton, structure: Structure, atoms: Model, known: NDArray[np.bool_]
 ) -> str:
     """The first atom of a known residue that is an anion and rather lacks a hydrogen,
@@ -160,12 +160,15 @@ def _unlikely_anion(
     return ""
 
 
-def _is_known(atom: PdbAtom, number: int) -> bool:
-    """Whether the charge of an atom's residue can be told from its hydrogens."""
-    return is_standard(atom.residue) or atom.residue in WATER | CAPS or number in IONS
+def is_known(atom: PdbAtom, number: int, bonded: bool = True) -> bool:
+    """Whether the charge of an atom's residue can be told from its hydrogens; a halogen
+    without bonds is an anion.
+    """
+    known = is_standard(atom.residue) or atom.residue in WATER | CAPS or number in IONS
+    return known or (number in HALOGENS and not bonded)
 
 
-def _bonds(
+def bonds_of(
     model: Model, numbers: NDArray[np.int64], positions_A: NDArray[np.float64], file: PdbFile
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(bonds (m, 2), orders (m,) that CONECT gives, else 1)."""
@@ -208,17 +211,25 @@ def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
         raise MoleculeError(
             f"the PDB file has {counted(len(model), 'atom')}, more than {MAX_ATOMS}"
         )
+    mol = by_residues(model, file)
+    if _orders_unknown(mol):
+        raise MoleculeError(
+            "the PDB file has neither hydrogens nor bond orders for its ligand, so its bonds are "
+            "ambiguous; add the hydrogens, or give the molecule as SDF"
+        )
+    return mol
+
+
+def by_residues(model: Model, file: PdbFile) -> Chem.Mol:
+    """A Mol whose orders are those of RDKit's templates of residues and of CONECT
+    records.
+    """
     with rdBase.BlockLogs():
         mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False)
     if mol is None or mol.GetNumAtoms() != len(model):
         raise MoleculeError(
             "the bonds of the PDB file do not make a molecule; add the hydrogens, or give the "
             "molecule as SDF"
-        )
-    if _orders_unknown(mol):
-        raise MoleculeError(
-            "the PDB file has neither hydrogens nor bond orders for its ligand, so its bonds are "
-            "ambiguous; add the hydrogens, or give the molecule as SDF"
         )
     return mol
 

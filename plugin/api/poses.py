@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.arguments import check_count
 from equidrift.engine.conformers import sample_molecule
-from equidrift.engine.pockets import pocket_of
+from equidrift.engine.pockets import Receptor, receptor_of
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.geometry import Floats
 from equidrift.inputs import as_ensemble
+from equidrift.notes import warn
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import POSES, host_function, resolve
 from equidrift.seeds import check_seed
@@ -49,7 +50,9 @@ def place(  # noqa: PLR0913 - public
     ligand : str, Ensemble, RDKit Mol or ase.Atoms
         A SMILES, of which shapes are made, or conformers that are taken as they are.
     pocket : str, Path, Ensemble, RDKit Mol or ase.Atoms
-        A .pdb, .sdf or .mol2 file, or a molecule with coordinates; with every hydrogen.
+        A .pdb, .sdf or .mol2 file, or a molecule with coordinates; with every hydrogen,
+        unless it is a .pdb file without any. What is left out of a receptor, or added, is
+        told as a warning.
     n : int
         Different poses at most, the lowest first.
     centre_A : (3,) array, optional
@@ -97,7 +100,10 @@ def place(  # noqa: PLR0913 - public
     else:
         shapes = as_ensemble(ligand)
     wanted = Placement(n, centre_A, radius_A, starts, chain, temperature_K, seed)
-    return poses_of(shapes, pocket_of(pocket), wanted)[0]
+    poses, told = poses_of(shapes, receptor_of(pocket), wanted)
+    for note in told["notes"]:
+        warn(note, "engine", stacklevel=2)
+    return poses
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,14 @@ class Placement:
 
 
 def poses_of(
-    shapes: Ensemble, pocket: Ensemble, wanted: Placement
+    shapes: Ensemble, pocket: Receptor, wanted: Placement
 ) -> tuple[Ensemble, dict[str, Any]]:
     """Poses or frames, see `place`, and what the command line says of them."""
     check_count("n", wanted.n)
     check_count("starts", wanted.starts)
-    energy = _interaction(shapes, pocket, wanted.centre_A, wanted.radius_A)
+    centre = _centre(pocket, wanted.centre_A)
+    receptor = pocket.cleared(centre)
+    energy = _interaction(shapes, receptor.atoms, centre, wanted.radius_A)
     found = resolve(POSES["place"])(
         energy, shapes.positions_A, wanted.n, starts=wanted.starts, seed=wanted.seed
     )
@@ -130,6 +138,7 @@ def poses_of(
         )
     kcal = (found.energies_eV * KCAL_MOL_PER_EV).tolist()
     counts: dict[str, Any] = {"poses": len(kcal), "interaction_kcal_mol": kcal}
+    counts["notes"] = list(receptor.notes)
     positions_A, energies_eV, conformers = found.positions_A, found.energies_eV, found.conformers
     if wanted.chain is not None:
         frames = resolve(POSES["chain"])(
@@ -151,15 +160,20 @@ def poses_of(
     return shown.replace(positions_A=positions_A, energies_eV=None, scores=scores), counts
 
 
-def _interaction(
-    shapes: Ensemble, pocket: Ensemble, centre_A: ArrayLike | None, radius_A: float
-) -> Any:
+def _centre(pocket: Receptor, centre_A: ArrayLike | None) -> Floats:
+    """Where the molecule goes (3,), in A: as given, or in the middle of the pocket."""
+    if centre_A is None:
+        return np.asarray(pocket.atoms.positions_A[0].mean(axis=0))
+    centre = np.asarray(centre_A, np.float64)
+    if centre.shape != (3,) or not np.isfinite(centre).all():
+        raise InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
+    return centre
+
+
+def _interaction(shapes: Ensemble, pocket: Ensemble, centre: Floats, radius_A: float) -> Any:
     """The energy of the ligand in the part of the pocket that it can feel."""
     tables = host_function("rdkit", "mmff_interaction")(shapes.molecule, pocket.molecule)
     pocket_A = pocket.positions_A[0]
-    centre = pocket_A.mean(axis=0) if centre_A is None else np.asarray(centre_A, np.float64)
-    if centre.shape != (3,) or not np.isfinite(centre).all():
-        raise InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
     x = shapes.positions_A - shapes.positions_A.mean(axis=1, keepdims=True)
     reach_A = radius_A + float(np.linalg.norm(x, axis=-1).max()) + REACH_A
     near = np.linalg.norm(pocket_A - centre, axis=1) < reach_A

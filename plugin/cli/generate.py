@@ -54,8 +54,9 @@ REPLACE_HELP = (
 )
 POCKET = existing_file("a .pdb, .sdf or .mol2 file of the pocket")
 POCKET_HELP = (
-    "Make molecules for this pocket: a .pdb, .sdf or .mol2 file with every hydrogen, which stands "
-    "still. Each is drawn under the pull of Vina's terms, placed rigidly and scored."
+    "Make molecules for this pocket: a .pdb, .sdf or .mol2 file with every hydrogen, or a .pdb "
+    "file without any, which stands still. Each is drawn under the pull of Vina's terms, placed "
+    "rigidly and scored. What is left out of a receptor, the summary says."
 )
 CENTRE_HELP = "Where in the pocket, in A: X,Y,Z. Either this or --ligand."
 LIGAND = existing_file("a file of one molecule with coordinates")

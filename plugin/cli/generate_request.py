@@ -14,7 +14,7 @@ from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
 from equidrift.engine.molecule_settings import MoleculeSettings, check_candidates, make_settings
 from equidrift.engine.molecules import provenance
-from equidrift.engine.pockets import check_site, pocket_of
+from equidrift.engine.pockets import Site, check_site, ligand_places, receptor_of
 from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
@@ -66,7 +66,8 @@ def settings_of(request: Request) -> MoleculeSettings:
         make_relax(request.relax)
     model = loaded(make_molecule_model, request.model, own)
     targets = parse_targets(request.target or [])
-    _check_wishes(request, targets, model)
+    site = _check_wishes(request, targets, model)
+    of_pocket = {"centre_A": request.centre, "ligand": request.ligand, "pull": request.pull}
     return make_settings(
         model,
         targets=targets,
@@ -74,10 +75,8 @@ def settings_of(request: Request) -> MoleculeSettings:
         guidance=request.guidance,
         fragment=request.fragment,
         replace=request.replace,
-        pocket=request.pocket,
-        centre_A=request.centre,
-        ligand=request.ligand,
-        pull=request.pull,
+        pocket=site,
+        **(of_pocket if site is None else {}),
         seed=request.seed,
         steps=request.steps,
         batch_size=request.batch_size,
@@ -89,8 +88,13 @@ def settings_of(request: Request) -> MoleculeSettings:
     )
 
 
-def _check_wishes(request: Request, targets: dict[str, float | str], model: MoleculeModel) -> None:
-    """Refuse what the model cannot aim at or keep, by the option's name."""
+def _check_wishes(
+    request: Request, targets: dict[str, float | str], model: MoleculeModel
+) -> Site | None:
+    """The pocket, read and checked; refuses what the model cannot aim at or keep, by the
+    option's name.
+    """
+    site = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
         with blamed_on("--target"):
@@ -103,22 +107,26 @@ def _check_wishes(request: Request, targets: dict[str, float | str], model: Mole
                 if request.replace is None:
                     check_fragment(read, model)
         if request.pocket is not None:
-            _check_pocket(request, model)
+            site = _checked_site(request, model)
         if request.replace is not None:
             with blamed_on("--replace"):
                 check_replace(request.replace, request.fragment, model)
+    return site
 
 
-def _check_pocket(request: Request, model: MoleculeModel) -> None:
-    """Refuse a pocket that cannot be read, or a place that is not in it."""
+def _checked_site(request: Request, model: MoleculeModel) -> Site:
+    """The pocket and the place in it; refuses one that cannot be read, and a place that
+    is not in it.
+    """
     ligand = None
     with blamed_on("--pocket"):
-        pocket = pocket_of(request.pocket)
+        pocket = receptor_of(request.pocket)
     if request.ligand is not None:
         with blamed_on("--ligand"):
-            ligand = pocket_of(request.ligand)
+            ligand = ligand_places(request.ligand)
+    held = request.fragment is not None
     with blamed_on("--pocket"):
-        check_site(pocket, request.centre, ligand, model)
+        return check_site(pocket, request.centre, ligand, model, pull=request.pull, held=held)
 
 
 def identity_of(request: Request, settings: MoleculeSettings) -> dict[str, Any]:

@@ -17,7 +17,11 @@ LIGAND_HELP = (
     "The molecule to place: a SMILES, of which --conformers shapes are made, or a file whose "
     "conformers are taken as they are."
 )
-POCKET_HELP = "The pocket, which stands still: a .pdb, .sdf or .mol2 file with every hydrogen."
+POCKET_HELP = (
+    "The pocket, which stands still: a .pdb, .sdf or .mol2 file with every hydrogen, or a .pdb "
+    "file without any. Of a receptor, water and ions of the solution are left out, and ligands "
+    "that lie where the molecule goes or whose bonds cannot be told; the summary says which."
+)
 CENTRE_HELP = "Where the molecule goes, in A: X,Y,Z. Default: the mean position of the pocket."
 RADIUS_HELP = "How far from there its own mean position may be, in A."
 NUMBER_HELP = "Different poses to write, the lowest first; fewer if fewer are found."

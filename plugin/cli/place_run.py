@@ -12,7 +12,7 @@ from equidrift.api.poses import SHAPES, Placement, poses_of
 from equidrift.cli import output
 from equidrift.cli.place import Request
 from equidrift.engine.conformers import sample_molecule
-from equidrift.engine.pockets import pocket_of
+from equidrift.engine.pockets import receptor_of
 from equidrift.errors import EquidriftError, InputError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import suffix_of
@@ -96,7 +96,7 @@ def _made(request: Request) -> tuple[Ensemble, dict[str, Any]]:
     """Poses, or frames of a chain; and what is said of them."""
     r = request
     wanted = Placement(r.n, r.centre, r.radius, r.starts, r.chain, r.temperature, r.seed)
-    return poses_of(_shapes(request), pocket_of(request.pocket), wanted)
+    return poses_of(_shapes(request), receptor_of(request.pocket), wanted)
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -110,4 +110,5 @@ def summary_text(summary: Mapping[str, Any]) -> str:
             f"{summary['acceptance']:.0%} of the moves accepted, mean interaction "
             f"{summary['interaction_mean_kcal_mol']:.2f} kcal/mol, {summary['seconds']:.1f} s"
         )
+    lines += [f"  note: {note}" for note in summary["notes"]]
     return "\n".join(lines)

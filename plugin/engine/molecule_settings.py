@@ -113,7 +113,8 @@ class MoleculeOptions(RunOptions):
         slow = self.relax not in QUICK_RELAXATIONS or "gfn2" in judges
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
         fragment, replacement = self._kept(model)
-        notes = _noted(fragment)
+        site = self._site(model)
+        notes = _noted(fragment, site)
         return MoleculeSettings(
             model=model,
             seed=check_seed(self.seed),
@@ -125,7 +126,7 @@ class MoleculeOptions(RunOptions):
             guidance=self.guidance,
             fragment=fragment,
             replacement=replacement,
-            site=self._site(model),
+            site=site,
             batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
             relax=make_relax(self.relax),
@@ -145,7 +146,9 @@ class MoleculeOptions(RunOptions):
         return None, None
 
     def _site(self, model: MoleculeModel) -> Site | None:
-        """The pocket that the molecules are made for."""
+        """The pocket that the molecules are made for; a Site is checked already."""
+        if isinstance(self.pocket, Site):
+            return self.pocket
         if self.pocket is None:
             given = {"centre_A": self.centre_A, "ligand": self.ligand, "pull": self.pull}
             if named := [name for name, value in given.items() if value is not None]:
@@ -191,9 +194,10 @@ def make_settings(
     return MoleculeOptions.of(model=model, **asked).settings(callback, made_with=options)
 
 
-def _noted(fragment: Raw | None) -> list[str]:
-    """What is to be said of the stereo of a fragment, warned of once."""
+def _noted(fragment: Raw | None, site: Site | None) -> list[str]:
+    """What is to be said of the stereo of a fragment and of a pocket, warned of once."""
     notes = [] if fragment is None else list(stereo_notes(fragment[0], KEPT))
+    notes += () if site is None else site.notes
     for note in notes:
         warn(note, "engine", stacklevel=5)
     return notes

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, MissingDependencyError, MoleculeError
+from equidrift.fragments import fragments, part_of
 from equidrift.inputs import as_ensemble
 from equidrift.protocols import MoleculeModel
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import POSES, host_function, resolve
+from equidrift.residues import is_standard
 from equidrift.text import counted
 from equidrift.units import KCAL_MOL_PER_EV
 from equidrift.vina import CUTOFF_A, Kinds, Pocket, kinds_of
@@ -25,6 +27,7 @@ RADIUS_A = 4.0
 # of a pose, by their names in `scores`
 POSE_SCORES = ("vina_terms_kcal_mol", "vina_kcal_mol", "strain_kcal_mol")
 STARTS = 8  # descents of a pose; the first begins where the molecule was drawn
+LEAST_LIGAND = 2  # heavy atoms of a ligand; one alone is an ion or water
 LONGEST_A = 12.0  # from the mean position of a molecule to its farthest atom
 
 
@@ -43,12 +46,15 @@ class Site:
         drawn.
     starts : int
         Descents of a pose.
+    notes : tuple of str
+        What was left out of the pocket or added, and why.
     """
 
     pocket: Pocket
     whole: Ensemble
     held: bool
     starts: int = STARTS
+    notes: tuple[str, ...] = ()
 
     def placed(
         self, molecule: Molecule, positions_A: Floats, seed: int
@@ -115,30 +121,89 @@ def _strain_kcal_mol(molecule: Molecule, positions_A: Floats) -> float:
     return float(before - after) * KCAL_MOL_PER_EV
 
 
-def pocket_of(what: object) -> Ensemble:
-    """A pocket with coordinates: the one entry of a file, or whatever `as_ensemble` takes.
+@dataclass(frozen=True, eq=False)
+class Receptor:
+    """A pocket as it was read.
+
+    Attributes
+    ----------
+    atoms : Ensemble
+        One conformer.
+    notes : tuple of str
+        What was left out of it or added, and why.
+    """
+
+    atoms: Ensemble
+    notes: tuple[str, ...] = ()
+
+    def cleared(self, centre_A: Floats) -> Receptor:
+        """Without the ligands that lie where others are wanted, within 4 A of a place (3,).
+
+        Only beside a protein or nucleic acid is a molecule a ligand.
+        """
+        molecule = self.atoms.molecule
+        names = np.array(molecule.residue_names or [""] * molecule.n_atoms)
+        standard = np.array([is_standard(name) for name in names.tolist()])
+        if not standard.any() or standard.all():
+            return self
+        kept, notes = [], list(self.notes)
+        for part in fragments(molecule):
+            heavy = part[molecule.numbers[part] != 1]
+            middle = self.atoms.positions_A[0][heavy].mean(axis=0)
+            lies_there = np.linalg.norm(middle - centre_A) <= RADIUS_A
+            if standard[part].any() or len(heavy) < LEAST_LIGAND or not lies_there:
+                kept.append(part)
+            else:
+                notes.append(
+                    f"left out of the pocket: {names[part[0]]}, where molecules are wanted"
+                )
+        if len(notes) == len(self.notes):
+            return self
+        rows = np.sort(np.concatenate(kept))
+        rest = part_of(molecule.replace(smiles=""), rows)
+        return Receptor(Ensemble(rest, self.atoms.positions_A[:, rows]), tuple(notes))
+
+
+def receptor_of(what: object) -> Receptor:
+    """A pocket with coordinates: a file, or whatever `as_ensemble` takes.
 
     Raises
     ------
     InputError
         If there are several, or none.
     """
-    if not isinstance(what, str | Path):
-        found = as_ensemble(what)
-        if len(found) != 1:
-            raise InputError(
-                f"the pocket has {counted(len(found), 'conformer')}, and one is wanted; take "
-                "ensemble[0:1], say"
-            )
-        return found
-    records = list(host_function("rdkit", "read_molecules")(str(what)))
-    if len(records) != 1 or records[0].molecule is None or records[0].positions_A is None:
-        reason = records[0].error if records else "it is empty"
+    if isinstance(what, Receptor):
+        return what
+    if isinstance(what, str | Path):
+        atoms, notes = host_function("rdkit", "read_receptor")(str(what))
+        return Receptor(atoms, notes)
+    found = as_ensemble(what)
+    if len(found) != 1:
         raise InputError(
-            f"{str(what)!r} holds {counted(len(records), 'entry')}, and one pocket with "
-            f"coordinates is wanted: {reason or 'split the file'}"
+            f"the pocket has {counted(len(found), 'conformer')}, and one is wanted; take "
+            "ensemble[0:1], say"
         )
-    return Ensemble(records[0].molecule, records[0].positions_A[:1])
+    return Receptor(found)
+
+
+def ligand_places(ligand: object) -> Floats:
+    """Where the heavy atoms (k, 3) of a ligand lie, in A; an array of them comes back.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has several conformers, or no heavy atom.
+    """
+    if isinstance(ligand, np.ndarray):
+        return ligand
+    if isinstance(ligand, str | Path):
+        heavy: Floats = host_function("rdkit", "read_places")(str(ligand))
+    else:
+        lying = receptor_of(ligand).atoms
+        heavy = lying.positions_A[0][lying.molecule.numbers != 1]
+    if not len(heavy):
+        raise InputError("the ligand has no heavy atom that tells where molecules are wanted")
+    return heavy
 
 
 def check_site(
@@ -154,12 +219,12 @@ def check_site(
 
     Parameters
     ----------
-    pocket : path, Ensemble, RDKit Mol or ase.Atoms
-        With every hydrogen.
+    pocket : path, Ensemble, RDKit Mol, ase.Atoms or Receptor
+        With every hydrogen, unless it is a .pdb file without any.
     centre_A : (3,) array, optional
         Where, in A. Either this or `ligand`.
-    ligand : path, Ensemble, RDKit Mol or ase.Atoms, optional
-        A molecule that lies there.
+    ligand : path, Ensemble, RDKit Mol, ase.Atoms or (k, 3) array, optional
+        A molecule that lies there, or where its heavy atoms are.
     model : MoleculeModel
         Is pulled by the pocket.
     pull : float, optional
@@ -186,8 +251,10 @@ def check_site(
     pull = 1.0 if pull is None else pull
     if not 0 <= pull < np.inf:
         raise InputError(f"pull must be 0 or more, and finite, not {pull}")
-    whole = pocket_of(pocket)
+    read = receptor_of(pocket)
     centre = _centre(centre_A, ligand)
+    receptor = read.cleared(centre)
+    whole = receptor.atoms
     rows, kinds = _kinds(whole.molecule)
     site = Pocket(whole.positions_A[0][rows], kinds, centre, RADIUS_A, pull)
     near = site.near(RADIUS_A + LONGEST_A + CUTOFF_A)
@@ -196,15 +263,13 @@ def check_site(
             f"no heavy atom of the pocket is within {CUTOFF_A:g} A of {centre.round(1).tolist()}; "
             "give a place in the coordinates of the pocket's file"
         )
-    return Site(near, whole, held)
+    return Site(near, whole, held, notes=receptor.notes)
 
 
 def _centre(centre_A: object, ligand: object) -> Floats:
     """The place (3,) in A: as given, or the mean position of a ligand's heavy atoms."""
     if centre_A is None:
-        lying = pocket_of(ligand)
-        heavy: Floats = lying.positions_A[0][lying.molecule.numbers != 1]
-        return np.asarray(heavy.mean(axis=0))
+        return np.asarray(ligand_places(ligand).mean(axis=0))
     wrong = InputError(f"centre_A must be three finite numbers, in A, not {centre_A!r}")
     try:
         centre = np.array(centre_A, np.float64)

@@ -286,6 +286,8 @@ HOST_FUNCTIONS = {
         "perceived": "equidrift.adapters.rdkit.validity:perceived",
         "read_core": "equidrift.adapters.rdkit.core:read_core",
         "read_molecules": "equidrift.adapters.rdkit.io:read_molecules",
+        "read_places": "equidrift.adapters.rdkit.receptor:read_places",
+        "read_receptor": "equidrift.adapters.rdkit.receptor:read_receptor",
         "rmsd_matrix": "equidrift.adapters.rdkit.rmsd:rmsd_matrix",
         "relaxed_around": "equidrift.adapters.rdkit.conditions:relaxed_around",
         "sdf_records": "equidrift.adapters.rdkit.io:sdf_records",

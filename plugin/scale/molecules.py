@@ -81,9 +81,10 @@ def generate(  # noqa: PLR0913 - public
         the part was bonded, and nowhere else. Atoms of the SMARTS with map numbers are
         replaced alone: "c[F:1]".
     pocket : path, Ensemble, RDKit Mol or ase.Atoms, optional
-        Make molecules for this pocket, which stands still, with every hydrogen: drawn
-        under the pull of Vina's terms, placed rigidly and scored (`scores`); of a
-        fragment, which is in the pocket's frame, scored where they were drawn.
+        Make molecules for this pocket, which stands still, with every hydrogen unless it
+        is a .pdb file without any: drawn under the pull of Vina's terms, placed rigidly
+        and scored (`scores`); of a fragment, which is in the pocket's frame, scored where
+        they were drawn. What is left out of a receptor, or added, is told as a warning.
     centre_A : (3,) array, optional
         Where in the pocket, in A. Either this or `ligand`.
     ligand : path, Ensemble, RDKit Mol or ase.Atoms, optional

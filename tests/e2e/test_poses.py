@@ -89,6 +89,19 @@ def test_place_writes_poses_and_an_exact_chain(tmp_path):
     assert "three numbers" in " ".join(f"{wrong.output} {wrong.exception}".split())
 
 
+def test_place_tells_what_of_a_receptor_it_leaves_out(tmp_path):
+    sample_molecule(capped_peptide("G"), 1, model="etkdg", seed=3).save(tmp_path / "pocket.pdb")
+    lines = (tmp_path / "pocket.pdb").read_text().splitlines()
+    atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    water = "HETATM  900  O   HOH B   9      20.000   0.000   0.000  1.00  0.00           O"
+    (tmp_path / "pocket.pdb").write_text("\n".join([*atoms, water, "END", ""]))
+    options = ["--pocket", "pocket.pdb", "--conformers", "1", "--starts", "1", "-n", "1"]
+    done = run("place", "C[NH3+]", *options, "-o", "p.sdf", folder=tmp_path)
+    assert "  note: left out of the pocket: water" in done.stdout
+    with pytest.warns(UserWarning, match="left out of the pocket: water"):
+        equidrift.place("CO", tmp_path / "pocket.pdb", 1, starts=1, conformers=1)
+
+
 def test_place_and_align_in_python_are_what_the_commands_write(tmp_path):
     written(tmp_path, "crown.sdf", "C1COCCOCCOCCOCCOCCO1")
     written(tmp_path, "ligand.sdf", "C[NH3+]", 2)

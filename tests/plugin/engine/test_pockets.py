@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import pytest
 
 import equidrift
+from equidrift.cli.generate import Request
+from equidrift.cli.generate_request import settings_of
 from equidrift.engine.molecule_settings import make_settings
 from equidrift.engine.molecules import provenance
 from equidrift.engine.pockets import check_site
 from equidrift.errors import EquidriftError
+from equidrift.peptides import capped_peptide
 from equidrift.records import Ensemble, Molecule
+from equidrift.registry import host_function
 from equidrift.vina import PER_ROTOR, kinds_of
 from tests.doubles import Baker, geometry
 
@@ -131,3 +136,78 @@ def test_what_cannot_be_says_why(options: dict[str, Any], message: str) -> None:
 def test_a_model_must_know_of_pockets() -> None:
     with pytest.raises(EquidriftError, match="'baker' cannot make molecules for a pocket"):
         equidrift.generate(1, model=Baker(), pocket=host(), centre_A=CENTRE)
+
+
+def beside_a_peptide() -> Ensemble:
+    """Capped glycine, and twice methanol: at the origin, and 9 A away."""
+    peptide, guest = capped_peptide("G"), Molecule.from_smiles("CO")
+    n, m = peptide.n_atoms, guest.n_atoms
+    x = geometry(peptide) - geometry(peptide).mean(0) + np.array([0.0, 5.0, 0.0])
+    y = geometry(guest) - geometry(guest)[:2].mean(0)
+    names = [*(peptide.residue_names or ()), *["LIG"] * m, *["COF"] * m]
+    molecule = Molecule(
+        np.concatenate([peptide.numbers, guest.numbers, guest.numbers]),
+        np.concatenate([peptide.bonds, guest.bonds + n, guest.bonds + n + m]),
+        np.concatenate([peptide.bond_orders, guest.bond_orders, guest.bond_orders]),
+        np.zeros(n + 2 * m),
+        residue_names=names,
+    )
+    return Ensemble(molecule, np.concatenate([x, y, y + np.array([9.0, 0.0, 0.0])])[None])
+
+
+def test_a_ligand_is_left_out_where_molecules_are_wanted() -> None:
+    given = beside_a_peptide()
+    with pytest.warns(UserWarning, match="left out of the pocket: LIG, where molecules are wanted"):
+        settings = make_settings(Docker(), pocket=given, centre_A=CENTRE)
+    assert settings.notes == ("left out of the pocket: LIG, where molecules are wanted",)
+    site = settings.site
+    assert site is not None
+    names = site.whole.molecule.residue_names or ()
+    assert "LIG" not in names and names.count("COF") == 6
+    assert len(site.pocket.kinds) == int((site.whole.molecule.numbers != 1).sum())
+    whole = check_site(host(), CENTRE, None, Docker()).whole
+    assert whole.molecule.n_atoms == host().molecule.n_atoms, "no ligand without a protein"
+
+
+def test_a_ligand_needs_heavy_atoms_and_no_bonds(tmp_path: Path) -> None:
+    acetate = Molecule.from_smiles("CC(=O)[O-]")
+    x = geometry(acetate) - geometry(acetate)[acetate.numbers != 1].mean(0)
+    path = tmp_path / "ligand.pdb"
+    Ensemble(acetate, x[None]).save(path)
+    lines = [line[:78] for line in path.read_text().splitlines() if line.startswith("HETATM")]
+    path.write_text("\n".join(lines))  # no charges, no bonds
+    site = check_site(host(), None, path, Docker())
+    np.testing.assert_allclose(site.pocket.centre_A, CENTRE, atol=1e-3)
+    hydrogen = Molecule(np.array([1, 1]), np.array([[0, 1]]), np.ones(1), np.zeros(2))
+    bare = Ensemble(hydrogen, np.array([[[0.0, 0, 0], [0.7, 0, 0]]]))
+    with pytest.raises(EquidriftError, match="the ligand has no heavy atom"):
+        check_site(host(), None, bare, Docker())
+
+
+def test_a_pocket_and_its_ligand_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acetate = Molecule.from_smiles("CC(=O)[O-]")
+    x = geometry(acetate) - geometry(acetate)[acetate.numbers != 1].mean(0)
+    host().save(tmp_path / "pocket.sdf")
+    Ensemble(acetate, x[None]).save(tmp_path / "ligand.sdf")
+    read: list[str] = []
+
+    def counting(host_name: str, name: str) -> Any:
+        read.extend([name] if name.startswith("read_") else [])
+        return host_function(host_name, name)
+
+    monkeypatch.setattr("equidrift.engine.pockets.host_function", counting)
+    monkeypatch.setattr("equidrift.cli.generate_request.loaded", lambda *_: Docker())
+    request = Request(
+        output=tmp_path / "x.sdf",
+        pocket=tmp_path / "pocket.sdf",
+        ligand=tmp_path / "ligand.sdf",
+        pull=0.5,
+    )
+    site = settings_of(request).site
+    assert read == ["read_receptor", "read_places"]
+    assert site is not None and site.pocket.pull == 0.5 and not site.held
+    np.testing.assert_allclose(site.pocket.centre_A, CENTRE, atol=1e-3)
+    with pytest.raises(EquidriftError, match="pull must be 0 or more"):
+        settings_of(replace(request, pull=-1.0))

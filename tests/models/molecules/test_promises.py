@@ -24,7 +24,9 @@ from equidrift.seeds import sample_seeds
 
 QUICK_STEPS, STEPS = 15, 25
 SPREAD = 1.2  # standard deviations that targets are from the mean
-SAMPLES = 40  # of a property, half above and half below
+# of a property, half above and half below: by 160 the dipole comes nearer by .41 +- .11 D, the
+# HOMO's energy by .13 +- .05 eV, and 40 of them are too few to see either
+SAMPLES = 160
 
 
 @pytest.fixture(scope="module")

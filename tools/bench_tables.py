@@ -358,7 +358,7 @@ def molecules(result: Mapping[str, Any]) -> str:
     """New molecules, their distances from held-out ones, errors of the targeted
     properties, and the rest row by row.
     """
-    own_rows = re.compile("^(qm9/|train/|(joint|latent)/(raw|mmff)$|rdkit/mmff)")
+    own_rows = re.compile("^(qm9/|train/|(joint|latent)/(raw|refined|mmff)$|rdkit/mmff)")
     rows = [
         {**row, "row": str(row["row"]).removeprefix("qm9/")}
         for row in result["rows"]

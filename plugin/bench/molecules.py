@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapters.rdkit.molecule import flat_smiles
-from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors, perceived
+from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import Progress, silent
 from equidrift.bench.molecule_ablation import ablation_rows
+from equidrift.bench.molecule_known import Known, molecule_of
 from equidrift.bench.molecule_published import sample_papers
 from equidrift.bench.molecule_replaced import better_rows
 from equidrift.bench.molecule_targets import CHOOSER, NETWORK, conditional_rows
@@ -47,9 +48,10 @@ from equidrift.bench.molecule_work import (
     sampled,
     spread,
 )
-from equidrift.bench.rows import Row, row, share_errors, table
+from equidrift.bench.rows import Row, earlier_result, merged, row, share_errors, table
 from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
+from equidrift.files.whole import write_json
 from equidrift.models.molecules.data import QM9, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties
 from equidrift.protocols import MoleculeModel
@@ -57,9 +59,19 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import find, read_card
 
 MODELS = ("joint", "latent")
-CELL_PER_START = 25  # samples of a cell of the ablations for a start
+CELL_PER_START = 10  # samples of a cell of the ablations for a start
 STARTS_SEEN = 20  # molecules looked at for each start that is wanted
-PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
+WEIGHTS_OF = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
+# of the benchmark, each measured alone with --parts
+PARTS = (
+    *MODELS,
+    "controls",
+    "targets",
+    "replaced",
+    "ablations",
+    "reconstruction",
+    "spectra",
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,10 @@ def run(
     progress: Progress | None = None,
     limit: int | None = None,
     drugs: str | None = None,
+    parts: str | None = None,
+    into: str | None = None,
 ) -> dict[str, Any]:
-    """Every row; the quick form takes under ten minutes.
+    """Every row, or those of some parts.
 
     Parameters
     ----------
@@ -109,11 +123,16 @@ def run(
     drugs : str, optional
         Weights of a model of drug-size molecules: the rows of `equidrift.bench.drugs`
         instead.
+    parts : str, optional
+        Names of `PARTS`, with commas between them; None measures all.
+    into : str, optional
+        A JSON file that the rows are put into after every part; its other rows stay.
 
     Raises
     ------
     InputError
-        If the packed QM9 is missing; the message tells how to make it.
+        If the packed QM9 is missing; the message tells how to make it. If `into` holds
+        no result of this benchmark; UnknownNameError for another part.
     """
     if drugs is not None:
         from equidrift.bench.drugs import run as drug_rows  # loads a model family
@@ -122,18 +141,28 @@ def run(
     size = FULL if full else QUICK
     if limit is not None:
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})
+    chosen = chosen_parts(parts)
+    earlier = None if into is None else earlier_result(Path(into), "molecules")
     data, say = load_qm9(), progress or silent
+    result = table("molecules", [])
     with ProcessPoolExecutor(
         os.cpu_count(), mp_context=get_context("spawn"), initializer=one_thread
     ) as pool:
         bench = Bench(data, size, say, map if limit is not None else pool.map)
-        rows = bench.sample_rows()
-        rows += sample_papers()
-        rows += bench.conditional_rows()
-        rows += left_out_or(say, "replaced parts", bench.better_rows)
-        rows += left_out_or(say, "ablations", ablation_rows, size.cell, bench.each, say)
-    rows += other_rows(size, say)
-    return table("molecules", rows)
+        for name in chosen:
+            result["rows"] += bench.part(name)
+            if into is not None:
+                write_json(Path(into), merged(earlier, result))
+    return result
+
+
+def chosen_parts(text: str | None) -> list[str]:
+    """The parts that are named, in the order of `PARTS`; all for None."""
+    names = list(PARTS) if text is None else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in PARTS:
+            raise UnknownNameError("part of the benchmark", name, PARTS)
+    return [name for name in PARTS if name in names]
 
 
 class Bench:
@@ -144,11 +173,36 @@ class Bench:
     def __init__(self, data: QM9, size: Size, say: Progress, each: metrics.Each) -> None:
         self.data, self.size, self.say, self.each = data, size, say, each
         self.known = Known(data)
-        self.models = {name: model for name in MODELS if (model := shipped(name, say)) is not None}
-        self.targeted = self.models | {
-            name: model for name in (CHOOSER, NETWORK) if (model := shipped(name, say)) is not None
+
+    @cached_property
+    def models(self) -> dict[str, MoleculeModel]:
+        """Those whose weights are there."""
+        return self.shipped(MODELS)
+
+    @cached_property
+    def reference(self) -> dict[str, NDArray[np.float64]]:
+        """Quantities of held-out molecules."""
+        return self.quantities(self.chosen("test", 2 * self.size.embedded))
+
+    def shipped(self, names: Sequence[str]) -> dict[str, MoleculeModel]:
+        """The models of these names whose weights are there."""
+        found = {name: shipped(name, self.say) for name in names}
+        return {name: model for name, model in found.items() if model is not None}
+
+    def part(self, name: str) -> list[Row]:
+        """The rows of one of `PARTS`; none if what they need is not there."""
+        if name in MODELS:
+            model = self.models.get(name)
+            return [] if model is None else self.model_rows(name, model)
+        making: dict[str, Callable[[], list[Row]]] = {
+            "controls": self.control_rows,
+            "targets": self.conditional_rows,
+            "replaced": self.better_rows,
+            "ablations": lambda: ablation_rows(self.size.cell, self.each, self.say),
+            "reconstruction": self.reconstruction_rows,
+            "spectra": self.spectra_rows,
         }
-        self.reference = self.quantities(self.chosen("test", 2 * size.embedded))
+        return left_out_or(self.say, name, making[name])
 
     def chosen(self, split: str, count: int) -> list[Raw]:
         """Random molecules of a part of QM9."""
@@ -158,14 +212,11 @@ class Bench:
             for k in np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
         ]
 
-    def sample_rows(self) -> list[Row]:
-        """What the models make, the controls of each, and training molecules in their
-        place.
-        """
-        rows = [one for name, model in self.models.items() for one in self.model_rows(name, model)]
+    def control_rows(self) -> list[Row]:
+        """Training molecules in the place of new ones, and what papers say."""
         self.say("train/random")
         train = self.chosen("train", self.size.embedded)
-        return [*rows, row("train/random", self.quality(train)[0], len(train))]
+        return [row("train/random", self.quality(train)[0], len(train)), *sample_papers()]
 
     def model_rows(self, name: str, model: MoleculeModel) -> list[Row]:
         """A model's samples without the refiner, with it, and relaxed by MMFF94, and
@@ -259,9 +310,25 @@ class Bench:
         except UnknownNameError:
             self.say("left out: conditional rows, since the network of properties is not there")
             return []
+        targeted = self.models | self.shipped((CHOOSER, NETWORK))
         return conditional_rows(
-            self.data, self.targeted, judge, self.size.conditional, self.each, self.say
+            self.data, targeted, judge, self.size.conditional, self.each, self.say
         )
+
+    def reconstruction_rows(self) -> list[Row]:
+        """Molecules and conformers through the autoencoders."""
+        # imported here, as below: loads a model family that other rows do without
+        from equidrift.bench.reconstruction import reconstruction_rows
+
+        self.say("reconstruction")
+        return reconstruction_rows(data_folder(), self.size.embedded)
+
+    def spectra_rows(self) -> list[Row]:
+        """Molecules found by their spectra."""
+        from equidrift.bench.spectra import spectra_rows
+
+        self.say("spectra")
+        return spectra_rows(data_folder(), self.size.embedded)
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
@@ -286,7 +353,7 @@ def training_minutes(name: str) -> float:
     if they tell none.
     """
     total = 0.0
-    for part in PARTS[name]:
+    for part in WEIGHTS_OF[name]:
         try:
             card = read_card(find(part))
         except EquidriftError:
@@ -300,59 +367,15 @@ def training_minutes(name: str) -> float:
     return total
 
 
-class Known:
-    """Canonical SMILES of the training molecules, stereo from their geometries, made
-    for those that are asked for alone.
-    """
-
-    def __init__(self, data: QM9) -> None:
-        self.data = data
-        self.rows: dict[str, list[int]] = {}
-        for k in data.rows("train").tolist():
-            self.rows.setdefault(str(data.smiles[k]), []).append(k)
-
-    def among(self, draws: Iterable[Draw]) -> set[str]:
-        """Canonical SMILES of the training molecules that share their constitution with
-        one of these.
-        """
-        none = np.zeros((0, 5))  # stereo tags: RDKit keeps a hydrogen that a tag needs
-        graphs = {
-            flat_smiles(draw.molecule.replace(tetrahedral=none, double_bonds=none))
-            for draw in draws
-            if draw.molecule is not None
-        }
-        rows = [k for graph in graphs for k in self.rows.get(graph, ())]
-        return {perceived(self.data.molecule(k), self.data.positions(k)).smiles for k in rows}
+def data_folder() -> Path:
+    """Where the data lie that the environment names."""
+    return Path(os.environ.get("EQUIDRIFT_DATA") or ".")
 
 
-def molecule_of(data: QM9, k: int) -> Raw:
-    """Molecule k of QM9 with the stereo of its geometry."""
-    molecule, x = data.molecule(k), data.positions(k)
-    return perceived(molecule, x), x
-
-
-def other_rows(size: Size, say: Progress) -> list[Row]:
-    """Reconstruction by the autoencoders and recovery from spectra, if their weights
-    and data are there.
-    """
-    # imported here: the two modules load model families that the other rows do without
-    from equidrift.bench.reconstruction import reconstruction_rows
-    from equidrift.bench.spectra import spectra_rows
-
-    rows: list[Row] = []
-    folder = Path(os.environ.get("EQUIDRIFT_DATA") or ".")
-    for name, other in (("reconstruction", reconstruction_rows), ("spectra", spectra_rows)):
-        say(name)
-        rows += left_out_or(say, name, other, folder, size.embedded)
-    return rows
-
-
-def left_out_or(
-    say: Progress, name: str, rows: Callable[..., list[Row]], *arguments: Any
-) -> list[Row]:
+def left_out_or(say: Progress, name: str, rows: Callable[[], list[Row]]) -> list[Row]:
     """Rows, or none, and why, if what they need is not there."""
     try:
-        return rows(*arguments)
+        return rows()
     except (EquidriftError, ImportError) as error:
         say(f"left out: {name} ({error})")
         return []

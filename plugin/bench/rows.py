@@ -4,14 +4,17 @@ mean its standard error under the same name with `_se`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.bench.machine import commit, machine
+from equidrift.errors import InputError
 
 Row = dict[str, Any]  # "row": SYSTEM/METHOD, "values": metric -> number
 SE = "_se"  # ends the name of a standard error
@@ -42,6 +45,36 @@ def published(name: str, values: Mapping[str, float]) -> Row:
 def table(name: str, rows: Iterable[Row]) -> dict[str, Any]:
     """A benchmark's result, with the machine and the commit."""
     return {"name": name, "machine": machine(), "commit": commit(), "rows": list(rows)}
+
+
+def earlier_result(path: Path, name: str) -> dict[str, Any] | None:
+    """What an earlier run of a benchmark left in a JSON file; None if there is none.
+
+    Raises `InputError` if the file holds anything else.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        fits = found["name"] == name and isinstance(found["rows"], list) and "commit" in found
+    except (OSError, ValueError, TypeError, KeyError):
+        fits = False
+    if not fits:
+        raise InputError(
+            f"{str(path)!r} holds no result of `equidrift bench {name} --json`; give another file"
+        )
+    return dict(found)
+
+
+def merged(earlier: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:
+    """An earlier result with the rows of a later one: those of the same name take their
+    places. A row that stays keeps the commit that it was measured at.
+    """
+    if earlier is None:
+        return dict(now)
+    fresh = {str(one["row"]): one for one in now["rows"]}
+    rows = [fresh.pop(one["row"], {"commit": earlier["commit"], **one}) for one in earlier["rows"]]
+    return {**now, "rows": [*rows, *fresh.values()]}
 
 
 def means(columns: Mapping[str, ArrayLike]) -> dict[str, float]:

@@ -37,6 +37,25 @@ class Request:
             "the shipped models.",
         ),
     ] = None
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            "--parts",
+            metavar="NAME,...",
+            help="With molecules: measure these parts alone: joint, latent, controls, targets, "
+            "replaced, ablations, reconstruction, spectra. Default: all.",
+        ),
+    ] = None
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            metavar="FILE",
+            help="With molecules: put the rows into this JSON file after every part; other rows "
+            "that it holds stay, with the commit of their own. Default: the result is printed "
+            "alone.",
+        ),
+    ] = None
     references: Annotated[
         Path | None,
         typer.Option(
@@ -70,15 +89,20 @@ class Request:
         """
         from equidrift.errors import InputError
 
-        if self.drugs is not None and self.name != "molecules":
-            raise InputError(f"--drugs is an option of the benchmark molecules, not of {self.name}")
+        given = {"drugs": self.drugs, "parts": self.parts, "into": self.into}
+        of_molecules = [name for name, value in given.items() if value is not None]
+        if of_molecules and self.name != "molecules":
+            raise InputError(
+                f"--{of_molecules[0]} is an option of the benchmark molecules, not of {self.name}"
+            )
+        if self.drugs is not None and len(of_molecules) > 1:
+            raise InputError(
+                f"--{of_molecules[1]} is of the shipped models, and --drugs measures another; "
+                "leave one of them out"
+            )
         if (self.references or self.molecules) and self.name != "rivals":
             raise InputError(f"--references and --input are options of rivals, not of {self.name}")
-        given = {
-            "drugs": self.drugs,
-            "references": self.references,
-            "molecules": self.molecules,
-        }
+        given |= {"references": self.references, "molecules": self.molecules}
         return {key: str(value) for key, value in given.items() if value is not None}
 
 

@@ -174,6 +174,8 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "name": [("conformer", "Did you mean 'conformers'")],
             "plot": PICTURE,
             "drugs": [("none", "of the benchmark molecules")],
+            "parts": [("replaced", "of the benchmark molecules")],
+            "into": [("x.json", "of the benchmark molecules")],
             "references": [("none.sdf", "options of rivals")],
             "molecules": [("none.smi", "options of rivals")],
         },

@@ -166,7 +166,17 @@ def measured_on(result: Mapping[str, Any]) -> str:
     """Where and with which commit a table was measured."""
     machine = result["machine"]
     where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}"
-    return f"Measured on {where}, Python {machine['python']}; commit {result['commit']}."
+    earlier: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        if "commit" in row and not published(row):
+            family = str(row["row"]).partition("/")[0]
+            families = earlier.setdefault(str(row["commit"]), [])
+            families += [] if family in families else [family]
+    others = [f"; rows {', '.join(names)} of commit {of}" for of, names in earlier.items()]
+    return (
+        f"Measured on {where}, Python {machine['python']}; commit {result['commit']}"
+        f"{''.join(others)}."
+    )
 
 
 def published(row: Mapping[str, Any]) -> bool:

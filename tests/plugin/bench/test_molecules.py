@@ -4,6 +4,7 @@ that they say what they should.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from equidrift import registry
 from equidrift.bench import molecule_work, reconstruction
 from equidrift.bench import molecules as benchmark
+from equidrift.bench.molecule_known import Known
 from equidrift.bench.molecule_targets import errors
 from equidrift.bench.molecule_work import cached_model, sampled, spread
-from equidrift.bench.molecules import Known, Size
+from equidrift.bench.molecules import Size
 from equidrift.checks.molecule import judge
-from equidrift.errors import UnknownNameError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.records import Molecule
 from tests.doubles import Baker, geometry
@@ -95,6 +97,31 @@ def test_rows_are_those_of_the_table_and_of_the_papers(
     } <= set(values)
     assert "conditional-alpha_bohr3/equidrift" not in values  # the double takes no such target
     assert values["conditional-gap_eV/equidrift"]["judged"] == 100.0
+
+
+def test_parts_are_measured_alone_and_put_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other rows stay, with their commit; rows of the same name are replaced."""
+    np.savez(tmp_path / "qm9_molecules.npz", **{**vars(toy_qm9()), "half_b": np.ones(12, bool)})
+    monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
+    monkeypatch.setattr(benchmark, "QUICK", SOME)
+    file = tmp_path / "bench.json"
+    old = {"row": "spectra/random", "values": {"top-1": 0.5}}
+    stale = {"row": "train/random", "values": {"n": 10_000}}
+    earlier = {"name": "molecules", "commit": "abc", "machine": {}, "rows": [old, stale]}
+    file.write_text(json.dumps(earlier))
+    result = benchmark.run(limit=6, parts="controls", into=str(file))
+    names = [row["row"] for row in result["rows"]]
+    assert names[0] == "train/random" and all(name.endswith("-published") for name in names[1:])
+    kept = json.loads(file.read_text())
+    assert kept["rows"][0] == {"commit": "abc", **old} and kept["commit"] == result["commit"]
+    assert kept["rows"][1]["values"]["n"] == 3 and len(kept["rows"]) == 1 + len(names)
+    with pytest.raises(UnknownNameError, match="Did you mean 'replaced'"):
+        benchmark.run(parts="replace")
+    file.write_text("{}")
+    with pytest.raises(InputError, match=r"holds no result of `equidrift bench molecules --json`"):
+        benchmark.run(parts="controls", into=str(file))
 
 
 def test_training_molecules_are_known_with_their_stereo() -> None:

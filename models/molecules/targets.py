@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.molecule import Raw
+from equidrift.errors import InputError
 from equidrift.protocols import BatchedMoleculeModel, Callback
 from equidrift.vina import Pocket
+
+MOST_STEPS = 1000  # network calls of a draw
 
 
 class DrawOptions(TypedDict, total=False):
@@ -52,6 +55,17 @@ class Draw:
     pocket: Pocket | None = None
     steps: int | None = None
     callback: Callback | None = None
+
+
+def check_draw(steps: int, guidance: float) -> None:
+    """Refuse numbers of a draw that are out of range; raises `InputError`."""
+    if not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"steps must lie in 1 .. {MOST_STEPS}, not {steps}")
+    if not 0 <= guidance < np.inf:
+        raise InputError(
+            "guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, "
+            f"and finite, not {guidance}"
+        )
 
 
 class TargetModel(BatchedMoleculeModel):

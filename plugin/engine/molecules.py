@@ -25,11 +25,7 @@ from equidrift.checks.goals import EXACT, Goal, broken, total_miss
 from equidrift.checks.judges import NETWORK
 from equidrift.checks.molecule import REPEATED, Draw, judge
 from equidrift.engine.molecule_settings import MoleculeSettings
-from equidrift.errors import (
-    ModelError,
-    NoValidSamplesError,
-    told_error,
-)
+from equidrift.errors import ModelError, NoValidSamplesError, told_error
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, resolve
 from equidrift.seeds import sample_seeds
@@ -224,7 +220,12 @@ def _sound(draws: Sequence[Draw], run: Tally, goals: Sequence[Goal]) -> list[tup
 
 def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesError:
     hint = "ask for fewer, raise max_attempts (--max-attempts), or try another model"
-    if settings.fragment is not None:
+    if settings.replacement is not None:
+        hint = (
+            "the places that are cut may allow little else: replace a larger part, ask for fewer, "
+            "or raise max_attempts (--max-attempts)"
+        )
+    elif settings.fragment is not None:
         hint = (
             "the fragment may leave little room: give a smaller one, ask for fewer, or raise "
             "max_attempts (--max-attempts)"

@@ -22,9 +22,13 @@ from equidrift.engine.capabilities import HoldingRefiner
 from equidrift.errors import InputError
 from equidrift.models.molecules.joint.alphabet import QM9_TOKENS, Alphabet
 from equidrift.models.molecules.joint.fragments import Fragment
+from equidrift.models.shared.graph_codes import LEVELS
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 
+QM9_LEVEL = LEVELS[0]  # of theory, of QM9's geometries
+CARBON = 6
+BENT = 0.2  # a sum of unit vectors shorter than this has no direction
 Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 Raw = tuple[Molecule, NDArray[np.float64]]
 
@@ -64,17 +68,15 @@ def first_places(
     multiple: NDArray[np.bool_] = np.max(bonds, axis=1) > 1
     out = [np.zeros((0, 3))]
     for i, (element, _, count) in enumerate(kinds.tolist()):
-        if count:
-            near = np.flatnonzero(bonds[i])
-            u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
-            flat = bool(multiple[i]) or (element != 6 and bool(multiple[near].any()))
-            plane = _plane(heavy_A, bonds, i, int(near[0])) if flat and len(near) == 1 else None
-            out.append(
-                heavy_A[i]
-                + np.concatenate(
-                    [_directions(u, count, flat, plane, rng), rng.standard_normal((count, 3))]
-                )[:count]
-            )
+        if not count:
+            continue
+        near = np.flatnonzero(bonds[i])
+        u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
+        flat = bool(multiple[i]) or (element != CARBON and bool(multiple[near].any()))
+        plane = _plane(heavy_A, bonds, i, int(near[0])) if flat and len(near) == 1 else None
+        ways = _directions(u, count, flat, plane, rng)
+        spare = rng.standard_normal((count, 3))
+        out.append(heavy_A[i] + np.concatenate([ways, spare])[:count])
     return np.concatenate(out)
 
 
@@ -108,34 +110,44 @@ def _directions(
         turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
         first: NDArray[np.float64] = corners[:count] @ turn
         return first
-    back = -u.sum(0)
     if len(u) == 1:
-        side = (
-            _unit(np.cross(u[0], rng.standard_normal(3)), rng)
-            if plane is None
-            else _unit(plane - (plane @ u[0]) * u[0], rng)
-        )
-        other = np.cross(u[0], side)
+        if plane is None:
+            across = np.cross(u[0], rng.standard_normal(3))
+        else:
+            across = plane - (plane @ u[0]) * u[0]
+        side = _unit(across, rng)
         if flat and count == 1 and plane is None:
             return -u
-        turns = 2 * np.pi * (np.arange(2) / 2 if flat else np.arange(3) / 3)
-        turns = rng.permutation(turns)[:count]
-        lean = np.cos(np.pi / 3) if flat else 1 / 3
-        around = np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * other
-        leaning: NDArray[np.float64] = -lean * u[0] + (1 - lean**2) ** 0.5 * around
-        return leaning
+        return _leaning(u[0], side, count, flat, rng)
+    back = -u.sum(0)
+    is_bent = np.linalg.norm(back) > BENT
     normal = _unit(np.cross(u[0], u[1]), rng)
-    if len(u) == 2:
-        back = (
-            _unit(back, rng) if np.linalg.norm(back) > 0.2 else _unit(np.cross(normal, u[0]), rng)
-        )
-        if count == 1 and flat:
-            return back[None]
-        signs = rng.permutation([1.0, -1.0])[:count, None]
-        return 0.55 * back + signs * 0.83 * normal
-    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[
-        None
-    ]
+    if len(u) > 2:
+        only = _unit(back, rng) if is_bent else normal * rng.choice([1.0, -1.0])
+        return only[None]
+    back = _unit(back if is_bent else np.cross(normal, u[0]), rng)
+    if count == 1 and flat:
+        return back[None]
+    signs = rng.permutation([1.0, -1.0])[:count, None]
+    return 0.55 * back + signs * 0.83 * normal
+
+
+def _leaning(
+    u: NDArray[np.float64],
+    side: NDArray[np.float64],
+    count: int,
+    flat: bool,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Unit vectors (count, 3) at an atom with one neighbour along u (3,): evenly about u,
+    one of the places towards `side` (3,).
+    """
+    turns = 2 * np.pi * (np.arange(2) / 2 if flat else np.arange(3) / 3)
+    turns = rng.permutation(turns)[:count]
+    lean = np.cos(np.pi / 3) if flat else 1 / 3
+    around = np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * np.cross(u, side)
+    leaning: NDArray[np.float64] = -lean * u + (1 - lean**2) ** 0.5 * around
+    return leaning
 
 
 class Hydrogens:
@@ -147,7 +159,7 @@ class Hydrogens:
         self,
         *,
         refine: int = 3,
-        level: str = "B3LYP/6-31G(2df,p)",
+        level: str = QM9_LEVEL,
         device: str | torch.device | None = None,
         alphabet: Alphabet = QM9_TOKENS,
     ):

@@ -16,7 +16,7 @@ from torch.nn import functional
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.models.molecules.data import ALIASES
 from equidrift.models.molecules.joint.additive import Additive
-from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
+from equidrift.models.molecules.joint.assemble import QM9_LEVEL, Hydrogens, Raw, Tokens
 from equidrift.models.molecules.joint.data import BONDS
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import (
@@ -29,14 +29,13 @@ from equidrift.models.molecules.joint.network import (
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.pocket import Pull
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
-from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
+from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel, check_draw
 from equidrift.models.shared.devices import Device, pick_device, short_products
 from equidrift.models.shared.run import load_network
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
 CHUNK_TOKENS = 128 * 9  # samples times tokens at most that the network sees at once
-LEVEL = "B3LYP/6-31G(2df,p)"  # that the refiner brings places to, where the card names none
 Estimator = Callable[[State, Estimate | None], Estimate]
 Clean = tuple[Tensor, Tensor, Tensor]  # types (b, n), bonds (b, n, n), places (b, n, 3)
 
@@ -77,7 +76,9 @@ class JointModel(TargetModel):
     Raises
     ------
     WeightsError
-        for weights of another task. UnknownNameError, for an unknown sampler.
+        For weights of another task.
+    UnknownNameError
+        For an unknown sampler.
     """
 
     takes_fragment = True
@@ -120,7 +121,7 @@ class JointModel(TargetModel):
         self.additive = Additive.of(self.card["additive"], self.alphabet)
         self.hydrogens = Hydrogens(
             refine=refine,
-            level=level or str(self.card.get("refine_level", LEVEL)),
+            level=level or str(self.card.get("refine_level", QM9_LEVEL)),
             device=self.device,
             alphabet=self.alphabet,
         )
@@ -139,7 +140,7 @@ class JointModel(TargetModel):
         draw = Draw(**options)
         steps = self.default_steps if draw.steps is None else draw.steps
         guidance = self.default_guidance if draw.guidance is None else draw.guidance
-        _check_draw(steps, guidance)
+        check_draw(steps, guidance)
         held = None
         if draw.fragment is not None:
             held = Fragment.of(*draw.fragment, self.alphabet, sites=draw.sites)
@@ -316,7 +317,7 @@ class JointModel(TargetModel):
         known_types, known_bonds = walk.unknown()
         log_types = torch.zeros(*known_types.shape, walk.kinds, device=self.device)
         log_bonds = torch.zeros(*known_bonds.shape, BONDS, device=self.device)
-        x, made = walk.x, None
+        x, previous = walk.x, None
         for k in range(walk.steps):
             types = torch.where(
                 walk.free_types[..., None], log_types.softmax(-1) - 1.0 / walk.kinds, 0.0
@@ -326,7 +327,7 @@ class JointModel(TargetModel):
                 walk.free_bonds[..., None], log_bonds.softmax(-1) - 1.0 / BONDS, held
             )
             state = walk.state(types, bonds, x, k)
-            made = walk.allowed(estimate(state, made))
+            made = walk.allowed(estimate(state, previous))
             made = self._steered(
                 walk, made, walk.unknown(), (walk.free_types, walk.free_bonds), targets, guidance
             )
@@ -343,12 +344,9 @@ class JointModel(TargetModel):
                 drawn = functional.one_hot(categorical(logits, u), kinds)
                 gain = beta * gained
                 gathered.add_(gain * (kinds * drawn - 1.0) + (gain * kinds) ** 0.5 * noise)
-            types, bonds = (
-                made.types.argmax(-1),
-                torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds),
-            )
-            x = walk.observed(state.x, made.x, k)
-        return types, bonds, x
+            x, previous = walk.observed(state.x, made.x, k), made
+        found_bonds = torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds)
+        return made.types.argmax(-1), found_bonds, x
 
 
 def _pulled(walk: Walk, estimate: Estimator, pull: Pull | None) -> Estimator:
@@ -356,17 +354,6 @@ def _pulled(walk: Walk, estimate: Estimator, pull: Pull | None) -> Estimator:
     if pull is None or pull.pocket.pull == 0:
         return estimate
     return lambda state, previous: walk.pulled(walk.allowed(estimate(state, previous)), pull)
-
-
-def _check_draw(steps: int, guidance: float) -> None:
-    """Refuse numbers of a draw that are out of range; raises `InputError`."""
-    if not 1 <= steps <= 1000:
-        raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
-    if not guidance >= 0:
-        raise InputError(
-            "guidance must be 0 (targets are ignored), 1 "
-            f"(plain conditioning) or more, not {guidance}"
-        )
 
 
 def load_joint(weights: str = "joint", **options: Any) -> JointModel:

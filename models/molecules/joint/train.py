@@ -123,11 +123,9 @@ def card_of(config: JointConfig, data: Heavy) -> dict[str, Any]:
     """What the card says beside what all cards say: among it the scale and the range of
     each property.
     """
-    learnt = (
-        data.take(np.flatnonzero(data.conditional.numpy()))
-        if bool(data.conditional.any())
-        else data
-    )
+    learnt = data
+    if bool(data.conditional.any()):
+        learnt = data.take(np.flatnonzero(data.conditional.numpy()))
     known = learnt.props
     mean, deviation = property_scale(data.props)
     numbers = torch.stack([mean, deviation, known.amin(0), known.amax(0)], dim=1).tolist()

@@ -124,9 +124,9 @@ class Walk:
         if self.held is not None:
             first = torch.from_numpy(self.held.positions_A[0]).to(self.held_x)
             self.origin_A = first - self.held_x[:, :1]
-            moved, push = pull.act(made, self.origin_A, self.mask)
-            return Estimate(moved.types, moved.bonds, self.put(made.x + push), [])
         moved, push = pull.act(made, self.origin_A, self.mask)
+        if self.held is not None:
+            return Estimate(moved.types, moved.bonds, self.put(made.x + push), [])
         shift = push.sum(1, keepdim=True) / self.mask.sum(1)[:, None, None]
         centre = torch.from_numpy(pull.pocket.centre_A).to(shift)
         away = self.origin_A + shift - centre
@@ -155,9 +155,8 @@ class Walk:
     def state(self, types: Tensor, bonds: Tensor, x: Tensor, k: int) -> State:
         """What the network is shown at step k, places centred."""
         if self.held is not None:
-            middle = (x * self.mask[..., None]).sum(1, keepdim=True) / self.mask.sum(1)[
-                :, None, None
-            ]
+            count = self.mask.sum(1)[:, None, None]
+            middle = (x * self.mask[..., None]).sum(1, keepdim=True) / count
             self.held_x = self.held_x - middle
             x = (x - middle) * self.mask[..., None]
         sigma = torch.full(self.mask.shape, self.levels[k], device=self.device)
@@ -191,11 +190,9 @@ class Walk:
         drawn = categorical(logits / path.temperature, self.uniform(k, 1)[which])
         codes = torch.where(hidden, drawn, codes)
         begin, end = (path.types, path.bonds)[which]
-        share = (
-            0.0 if k == self.steps - 1 else min(1.0, max(0.0, 1.0 - (time - begin) / (end - begin)))
-        )
+        share = min(1.0, max(0.0, 1.0 - (time - begin) / (end - begin)))
         free = (self.free_types, self.free_bonds)[which]
-        if share == 0.0:
+        if share == 0.0 or k == self.steps - 1:
             return codes, torch.zeros_like(hidden)
         if which:  # each pair counts once
             free = free.triu()

@@ -15,7 +15,7 @@ from torch import Tensor
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
 from equidrift.models.molecules.latent.space import LatentSpace, Made
-from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel
+from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel, check_draw
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.seeds import sample_rng
@@ -112,14 +112,8 @@ class LatentModel(TargetModel):
             for steps or guidance out of range, or an observable of another length.
         """
         steps = self.default_steps if steps is None else steps
-        if not 1 <= steps <= 1000:
-            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
         strength = GUIDANCE if guidance is None else float(guidance)
-        if not 0 <= strength < np.inf:
-            raise InputError(
-                "guidance must be 0 (targets are ignored), 1 "
-                f"(plain conditioning) or more, not {guidance}"
-            )
+        check_draw(steps, strength)
         sizes = self.network.config
         given = (
             self._rows(wanted, len(seeds), sizes.properties, "wanted"),

@@ -532,6 +532,19 @@ def test_training_lowers_the_loss(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, r"steps must lie in 1 \.\. 1000, not 0"),
+        ({"guidance": -1.0}, "guidance must be 0 .* or more, and finite, not -1"),
+        ({"guidance": np.inf}, "guidance must be 0 .* or more, and finite, not inf"),
+    ],
+)
+def test_numbers_of_a_draw_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        JointModel(device="cpu").sample(np.arange(1), targets={"gap_eV": 7.0}, **options)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"batsh": 3}, "batsh"),

@@ -230,6 +230,16 @@ def test_note_of_a_target_out_of_range_is_in_the_provenance() -> None:
     assert "notes" not in within.provenance
 
 
+def test_a_replacement_that_is_never_made_says_what_to_try() -> None:
+    class Cutter(Baker):
+        takes_sites = True
+
+    toluene = Molecule.from_smiles("Cc1ccccc1")
+    start = toluene, geometry(toluene)
+    with pytest.raises(NoValidSamplesError, match="replace a larger part"):
+        equidrift.generate(1, model=Cutter(), fragment=start, replace=[0], max_attempts=1)
+
+
 def test_models_without_properties_or_fragments_say_so() -> None:
     plain = Baker()
     plain.properties, plain.takes_fragment = {}, False

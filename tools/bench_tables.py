@@ -342,6 +342,7 @@ MOLECULES = (
     ("molecules_per_s", 3),
     ("training_minutes", 3),
 )
+BETTER = "me-better-"  # begins rows of molecules a part of which is replaced
 DISTANCES = (
     ("MW_W", 3),
     ("MW_TV", 2),
@@ -367,17 +368,22 @@ def molecules(result: Mapping[str, Any]) -> str:
     own = {**result, "rows": rows}
     errors = [row for row in result["rows"] if str(row["row"]).startswith("conditional-")]
     errors = [{**row, "row": str(row["row"]).removeprefix("conditional-")} for row in errors]
-    rest = [
-        row
-        for row in result["rows"]
-        if not own_rows.search(str(row["row"])) and not str(row["row"]).startswith("conditional-")
-    ]
+    replaced = chosen(result, f"^{BETTER}")["rows"]
+    replaced = [{**row, "row": str(row["row"]).removeprefix(BETTER)} for row in replaced]
+    shown_before = re.compile(f"{own_rows.pattern}|^conditional-|^{BETTER}")
+    rest = [row for row in result["rows"] if not shown_before.search(str(row["row"]))]
     families = list(dict.fromkeys(str(row["row"]).partition("/")[0] for row in rest))
     tables = [
         listed(own, MOLECULES),
         listed(own, (*DISTANCES, ("energy_eV_W", 3), ("energy_eV_TV", 2))),
     ]
     tables.append(pivot({**result, "rows": errors}, (("MAE", 3),)))
+    shares = [("better", 3), ("valid", 3), ("draws", 4), ("n", 4)]
+    better = listed({**result, "rows": replaced}, shares, errors=True)
+    if replaced:
+        tables.append(
+            f"Parts replaced, share of draws that are better than the start, %:\n\n{better}"
+        )
     for family in families:  # a table each: their metrics are others
         part = [row for row in rest if str(row["row"]).startswith(f"{family}/")]
         metrics = list(dict.fromkeys((name, 3) for row in part for name in row["values"]))

@@ -198,17 +198,23 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
             {"row": "conditional-gap_eV/equidrift", "values": {"MAE": 0.1234}},
             {"row": "conditional-mu_D/equidrift", "values": {"MAE": 0.5}},
             {"row": "conditional-gap_eV/geoldm-published", "values": {"MAE": 0.587}},
-            {"row": "reconstruction/graphs", "values": {"exact": 91.0}},
+            {"row": "reconstruction/graphs", "values": {"exact": 91.0}, "commit": "old"},
+            {
+                "row": "me-better-linker-SA/draw",
+                "values": {"better": 50.0, "better_se": 16.7, "valid": 20.0, "n": 10},
+            },
         ],
     }
     text = TOOL.molecules(result)
+    assert "| linker-SA/draw | 50 ± 20 | 20 | 10 |" in text and "me-better" not in text
     assert "| joint/raw | 99.25 | – | 99 |" in text and "| edm-published | – | 82 |" in text
     assert (
         "| | gap_eV | mu_D |" in text
         and "| **equidrift** | 0.123 | 0.5 |" in text
         and "| geoldm, published | 0.587 | – |" in text
     )
-    assert "| reconstruction/graphs | 91 |" in text and text.endswith("commit abc.")
+    assert "| reconstruction/graphs | 91 |" in text
+    assert text.endswith("commit abc; rows reconstruction of commit old.")
     (tmp_path / "joint.json").write_text(json.dumps({"quality": {"old": {}}}))
     TOOL.update_molecule_cards(result, tmp_path)
     quality = json.loads((tmp_path / "joint.json").read_text())["quality"]

@@ -90,7 +90,9 @@ def shown_number(values: Mapping[str, Any], name: str, digits: int, errors: bool
     """
     text = f"{values[name]:.{digits}g}"
     error = values.get(f"{name}_se")
-    return f"{text} ± {error:.1g}" if errors and usable(error) else text
+    if not errors or not usable(error):
+        return text
+    return f"{text} ± {float(f'{error:.1g}'):g}"  # 20, and not 2e+01
 
 
 def pivot(

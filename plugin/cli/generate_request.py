@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from equidrift.checks.goals import GRAPH_PROPERTIES, LIMITS, Goal
+from equidrift.checks.molecule import Raw
 from equidrift.checks.replacing import check_replace
 from equidrift.checks.targets import check_fragment, check_wishes, fragment_of
 from equidrift.cli.checked import blamed_on, loaded, model_options
@@ -66,17 +67,15 @@ def settings_of(request: Request) -> MoleculeSettings:
         make_relax(request.relax)
     model = loaded(make_molecule_model, request.model, own)
     targets = parse_targets(request.target or [])
-    site = _check_wishes(request, targets, model)
-    of_pocket = {"centre_A": request.centre, "ligand": request.ligand, "pull": request.pull}
+    fragment, site = _check_wishes(request, targets, model)
     return make_settings(
         model,
         targets=targets,
         candidates=request.candidates,
         guidance=request.guidance,
-        fragment=request.fragment,
+        fragment=fragment,
         replace=request.replace,
         pocket=site,
-        **(of_pocket if site is None else {}),
         seed=request.seed,
         steps=request.steps,
         batch_size=request.batch_size,
@@ -90,11 +89,11 @@ def settings_of(request: Request) -> MoleculeSettings:
 
 def _check_wishes(
     request: Request, targets: dict[str, float | str], model: MoleculeModel
-) -> Site | None:
-    """The pocket, read and checked; refuses what the model cannot aim at or keep, by the
-    option's name.
+) -> tuple[Raw | None, Site | None]:
+    """The fragment and the pocket, read and checked; refuses what the model cannot aim at
+    or keep, by the option's name.
     """
-    site = None
+    fragment, site = None, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
         with blamed_on("--target"):
@@ -103,15 +102,15 @@ def _check_wishes(
             check_candidates(request.candidates, wishes.goals)
         if request.fragment is not None:
             with blamed_on("--fragment"):
-                read = fragment_of(request.fragment)
+                fragment = fragment_of(request.fragment)
                 if request.replace is None:
-                    check_fragment(read, model)
+                    check_fragment(fragment, model)
         if request.pocket is not None:
             site = _checked_site(request, model)
         if request.replace is not None:
             with blamed_on("--replace"):
-                check_replace(request.replace, request.fragment, model)
-    return site
+                check_replace(request.replace, fragment, model)
+    return fragment, site
 
 
 def _checked_site(request: Request, model: MoleculeModel) -> Site:

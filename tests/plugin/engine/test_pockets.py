@@ -17,6 +17,7 @@ from equidrift.engine.molecules import provenance
 from equidrift.engine.pockets import check_site
 from equidrift.errors import EquidriftError
 from equidrift.peptides import capped_peptide
+from equidrift.protocols import as_molecule_model
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import host_function
 from equidrift.vina import PER_ROTOR, kinds_of
@@ -184,13 +185,15 @@ def test_a_ligand_needs_heavy_atoms_and_no_bonds(tmp_path: Path) -> None:
         check_site(host(), None, bare, Docker())
 
 
-def test_a_pocket_and_its_ligand_are_read_once(
+def test_a_pocket_its_ligand_and_a_fragment_are_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acetate = Molecule.from_smiles("CC(=O)[O-]")
+    acetate, core = Molecule.from_smiles("CC(=O)[O-]"), Molecule.from_smiles("CO")
     x = geometry(acetate) - geometry(acetate)[acetate.numbers != 1].mean(0)
-    host().save(tmp_path / "pocket.sdf")
-    Ensemble(acetate, x[None]).save(tmp_path / "ligand.sdf")
+    files = {name: tmp_path / f"{name}.sdf" for name in ("pocket", "ligand", "fragment")}
+    host().save(files["pocket"])
+    Ensemble(acetate, x[None]).save(files["ligand"])
+    Ensemble(core, geometry(core)[None]).save(files["fragment"])
     read: list[str] = []
 
     def counting(host_name: str, name: str) -> Any:
@@ -198,16 +201,17 @@ def test_a_pocket_and_its_ligand_are_read_once(
         return host_function(host_name, name)
 
     monkeypatch.setattr("equidrift.engine.pockets.host_function", counting)
-    monkeypatch.setattr("equidrift.cli.generate_request.loaded", lambda *_: Docker())
-    request = Request(
-        output=tmp_path / "x.sdf",
-        pocket=tmp_path / "pocket.sdf",
-        ligand=tmp_path / "ligand.sdf",
-        pull=0.5,
+    monkeypatch.setattr("equidrift.checks.targets.host_function", counting)
+    monkeypatch.setattr(
+        "equidrift.cli.generate_request.loaded", lambda *_: as_molecule_model(Docker())
     )
-    site = settings_of(request).site
-    assert read == ["read_receptor", "read_places"]
-    assert site is not None and site.pocket.pull == 0.5 and not site.held
+    request = Request(output=tmp_path / "x.sdf", pull=0.5, **files)
+    settings = settings_of(request)
+    assert read == ["read_core", "read_receptor", "read_places"]
+    site = settings.site
+    assert site is not None and site.pocket.pull == 0.5 and site.held
     np.testing.assert_allclose(site.pocket.centre_A, CENTRE, atol=1e-3)
+    assert settings.fragment is not None and settings.fragment[0].n_atoms == core.n_atoms
+    assert settings_of(Request(output=tmp_path / "x.sdf")).site is None
     with pytest.raises(EquidriftError, match="pull must be 0 or more"):
         settings_of(replace(request, pull=-1.0))

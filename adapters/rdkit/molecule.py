@@ -122,16 +122,17 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
             "the molecule holds an atom without an element ('*' or a query atom); replace it "
             "by a real one"
         )
-    _refuse_queries(mol)
-    _refuse_aromatic_chains(mol)
+    bonds = list(mol.GetBonds())  # once: RDKit takes longer for each the more there are
+    _refuse_queries(mol, bonds)
+    _refuse_aromatic_chains(mol, bonds)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
-        bonds=np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]),
-        bond_orders=np.array([ORDER.get(b.GetBondType(), 0.0) for b in mol.GetBonds()]),
+        bonds=np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds]),
+        bond_orders=np.array([ORDER.get(b.GetBondType(), 0.0) for b in bonds]),
         formal_charges=np.array([atom.GetFormalCharge() for atom in mol.GetAtoms()]),
         tetrahedral=np.array([row for atom in mol.GetAtoms() if (row := _tetrahedral_row(atom))]),
-        double_bonds=np.array([row for bond in mol.GetBonds() if (row := _double_bond_row(bond))]),
+        double_bonds=np.array([row for bond in bonds if (row := _double_bond_row(bond))]),
         multiplicity=1 + radicals,
         name=name or tidy(mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=smiles,
@@ -144,7 +145,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
     )
 
 
-def _refuse_queries(mol: Chem.Mol) -> None:
+def _refuse_queries(mol: Chem.Mol, bonds: Sequence[Chem.Bond]) -> None:
     """Raise `MoleculeError` for an atom or bond that stands for several, such as a list
     of elements or `~`: RDKit takes one of them, or none.
     """
@@ -152,7 +153,7 @@ def _refuse_queries(mol: Chem.Mol) -> None:
     found += [
         f"{bond.GetBeginAtom().GetSymbol()}{bond.GetBeginAtomIdx()}~"
         f"{bond.GetEndAtom().GetSymbol()}{bond.GetEndAtomIdx()}"
-        for bond in mol.GetBonds()
+        for bond in bonds
         if bond.HasQuery()
     ]
     if found:
@@ -162,12 +163,12 @@ def _refuse_queries(mol: Chem.Mol) -> None:
         )
 
 
-def _refuse_aromatic_chains(mol: Chem.Mol) -> None:
+def _refuse_aromatic_chains(mol: Chem.Mol, bonds: Sequence[Chem.Bond]) -> None:
     """Raise `MoleculeError` for an aromatic bond outside of rings, as in C:O, which RDKit
     reads and cannot sanitise afterwards.
     """
     Chem.FastFindRings(mol)
-    for bond in mol.GetBonds():
+    for bond in bonds:
         if bond.GetBondType() == Chem.BondType.AROMATIC and not bond.IsInRing():
             ends = [
                 f"{a.GetSymbol()}{a.GetIdx()}" for a in (bond.GetBeginAtom(), bond.GetEndAtom())

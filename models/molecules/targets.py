@@ -57,10 +57,15 @@ class Draw:
     callback: Callback | None = None
 
 
-def check_draw(steps: int, guidance: float) -> None:
-    """Refuse numbers of a draw that are out of range; raises `InputError`."""
+def check_steps(steps: int) -> None:
+    """Refuse a number of network calls that is out of range; raises `InputError`."""
     if not 1 <= steps <= MOST_STEPS:
         raise InputError(f"steps must lie in 1 .. {MOST_STEPS}, not {steps}")
+
+
+def check_draw(steps: int, guidance: float) -> None:
+    """Refuse numbers of a draw that are out of range; raises `InputError`."""
+    check_steps(steps)
     if not 0 <= guidance < np.inf:
         raise InputError(
             "guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, "

@@ -5,6 +5,7 @@ decoded to graphs and coordinates, unfiltered.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -172,7 +173,7 @@ class LatentModel(TargetModel):
         return np.array([float(targets.get(name, np.nan)) for name in names])
 
 
-def beside(folder: Any, name: str) -> str:
+def beside(folder: Path, name: str) -> str:
     """The path of an autoencoder that a card names by a file beside it, or the name as
     it is.
     """

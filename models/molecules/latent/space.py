@@ -38,6 +38,7 @@ from equidrift.models.molecules.latent.vectors import (
     normalised,
     turned,
 )
+from equidrift.models.molecules.targets import check_steps
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import (
     GraphCodes,
@@ -53,6 +54,7 @@ from equidrift.registry import make_refiner
 
 Made = tuple[Molecule, NDArray[np.float64]]
 GRAPHS_PER_BATCH = 512  # graphs that are encoded in one call
+SEQUENCES_PER_BATCH = 1024  # of tokens, that are written in one call
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 # cosine of two graph latents above which a decoded graph is taken to be the one meant
 SAME = 0.999
@@ -61,7 +63,7 @@ TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
 
 
 class LatentSpace:
-    """Both autoencoders behind one vector.
+    """Both autoencoders, whose latents make one vector.
 
     Parameters
     ----------
@@ -94,10 +96,10 @@ class LatentSpace:
         device: Device = None,
     ):
         self.device = pick_device(device)
-        if candidates < 1 or conformers < 1 or not 1 <= steps <= 1000:
+        check_steps(steps)
+        if candidates < 1 or conformers < 1:
             raise InputError(
-                "candidates and conformers must be 1 or more and steps in 1 "
-                f".. 1000, not {candidates}, {conformers}, {steps}"
+                f"candidates and conformers must be 1 or more, not {candidates} and {conformers}"
             )
         self.graph, self.graph_card = load_network(
             graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes))
@@ -254,16 +256,12 @@ class LatentSpace:
         token sequences.
         """
         with torch.inference_mode():
-            codes = np.concatenate(
-                [
-                    self.graph.decoder.write(
-                        part,
-                        None if uniform is None else uniform[k * 1024 : (k + 1) * 1024],
-                        TEMPERATURE,
-                    )
-                    for k, part in enumerate(torch.split(z, 1024))
-                ]
-            )
+            written = []
+            for k, part in enumerate(torch.split(z, SEQUENCES_PER_BATCH)):
+                begin = k * SEQUENCES_PER_BATCH
+                own = None if uniform is None else uniform[begin : begin + len(part)]
+                written.append(self.graph.decoder.write(part, own, TEMPERATURE))
+            codes = np.concatenate(written)
         molecules = [self.molecule_of(row) for row in codes]
         cosine = np.full(len(z), -1.0)
         rows = [k for k, molecule in enumerate(molecules) if molecule is not None]
@@ -277,11 +275,8 @@ class LatentSpace:
         cannot be sanitised.
         """
         stop = np.flatnonzero((codes == END) | (codes == PAD))
-        return molecule_or_none(
-            smiles_of(
-                tuple(self.tokens[c - 2] for c in codes[: stop[0] if len(stop) else None].tolist())
-            )
-        )
+        words = codes[: stop[0]] if len(stop) else codes
+        return molecule_or_none(smiles_of(tuple(self.tokens[c - 2] for c in words.tolist())))
 
     def decode_conformers(
         self,
@@ -294,8 +289,7 @@ class LatentSpace:
     ) -> list[Made | None]:
         """Conformers of molecules whose latents are z (k, size)."""
         steps = self.steps if steps is None else steps
-        if not 1 <= steps <= 1000:
-            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
+        check_steps(steps)
         rows = [k for k, molecule in enumerate(molecules) if molecule is not None]
         kept = [m for m in molecules if m is not None]
         codes = [with_hydrogen_rows(plain_codes(m)) for m in kept]

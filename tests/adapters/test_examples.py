@@ -16,6 +16,7 @@ NAMES = sorted(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_of_an_adapter_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

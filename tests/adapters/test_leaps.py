@@ -64,6 +64,7 @@ def cli(
     return lambda *more: call(*asked, *more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frames", [1, 4])
 def test_leaps_lie_a_lag_apart_whatever_the_spacing_of_the_given_frames(
     frames: int, past: Trajectory, weights: str
@@ -75,6 +76,7 @@ def test_leaps_lie_a_lag_apart_whatever_the_spacing_of_the_given_frames(
     np.testing.assert_allclose(again.positions_A, made.positions_A, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_lag_is_asked_for_once_where_frames_are_to_be_filled(
     past: Trajectory, weights: str
 ) -> None:

@@ -247,6 +247,7 @@ def test_every_option_of_every_command_has_a_case() -> None:
     assert not missing, "add bad values of these options to CASES"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", CASES)
 def test_bad_value_is_one_line_that_names_the_option(command: str, cli: Cli) -> None:
     before, faults = sorted(Path().iterdir()), []

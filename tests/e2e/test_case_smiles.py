@@ -33,6 +33,7 @@ ENTRIES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smiles", ENTRIES)
 def test_case_is_sampled_with_bonds_of_the_right_length(smiles: str) -> None:
     ensemble = equidrift.sample(smiles, 1, timeout_s=60)
@@ -64,6 +65,7 @@ IMPOSSIBLE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smiles", IMPOSSIBLE)
 def test_case_that_cannot_be_embedded_is_given_up_after_one_try_of_each_setting(
     smiles: str, monkeypatch: pytest.MonkeyPatch

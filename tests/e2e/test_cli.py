@@ -97,6 +97,7 @@ def test_relax_and_prune(cli: Cli) -> None:
     assert Path("x.sdf").read_text().count("energy_eV") == summary["conformers"]
 
 
+@pytest.mark.long
 def test_thousand_molecules_with_some_broken(cli: Cli) -> None:
     smiles = [value for name, value in MOLECULES.items()] * 55
     lines = [f"{value} m{k}" for k, value in enumerate(smiles[:1000])]

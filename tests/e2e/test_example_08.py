@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08_core_constrained_to_openmm.py"
 
 
+@pytest.mark.long
 def test_core_constrained_example(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 50
     done = subprocess.run(

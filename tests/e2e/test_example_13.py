@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "13_complete_forces.py"
 
 
+@pytest.mark.long
 def test_completed_forces_example(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 40
     done = subprocess.run(

@@ -27,6 +27,7 @@ def output_of(
     return capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_picture_holds_the_torsions_of_leaps_beside_dynamics(
     leap_training: dict[str, Any],
     tmp_path: Path,

@@ -30,6 +30,7 @@ def ran(name: str, folder: Path, needs: tuple[str, ...], n: int) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_new_molecules_run_in_openmm(tmp_path: Path) -> None:
     lines = ran("11_new_molecules_to_openmm.py", tmp_path, ("joint",), 3)
     assert lines[0].startswith("3 molecules of ") and len(lines) == 4
@@ -40,6 +41,7 @@ def test_new_molecules_run_in_openmm(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:
     lines = ran("12_gap_target_to_ase_db.py", tmp_path, ("joint", "properties"), 3)
     rows = list(ase.db.connect(tmp_path / "gap.db").select())
@@ -47,6 +49,7 @@ def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:
     assert all(row.data["info"]["scores"]["gap_eV"] == row.gap_eV for row in rows)
 
 
+@pytest.mark.long
 def test_a_group_is_replaced_and_the_best_runs_in_openmm(tmp_path: Path) -> None:
     lines = ran("21_replace_a_group.py", tmp_path, ("joint",), 2)
     assert lines[0].startswith("Cc1ccc(F)cc1, fluorine replaced") and len(lines) == 4
@@ -56,6 +59,7 @@ def test_a_group_is_replaced_and_the_best_runs_in_openmm(tmp_path: Path) -> None
     assert abs(float(re.findall(r"(-?[\d.]+) kcal/mol", lines[-1])[0])) < 500
 
 
+@pytest.mark.long
 def test_molecules_for_a_pocket_end_in_docking_scores(tmp_path: Path) -> None:
     lines = ran("22_molecules_for_a_pocket.py", tmp_path, ("joint",), 2)
     scores = [ast.literal_eval(line.split(" ", 1)[1]) for line in lines]

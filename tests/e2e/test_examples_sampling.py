@@ -36,6 +36,7 @@ def test_openmm_example_accepts_proposals_and_writes_a_trajectory(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_openmmtools_example_accepts_proposals_at_every_temperature(tmp_path):
     lines = [
         line
@@ -57,12 +58,14 @@ def test_ase_with_gfn2(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_rigid_water_with_gfn2(tmp_path):
     pytest.importorskip("tblite")
     lines = output_of("15_rigid_water.py", "40", tmp_path)
     assert "components" in lines[0] and lines[1].startswith("O-Na 2.")
 
 
+@pytest.mark.long
 def test_ligand_turns_over_in_its_pocket(tmp_path):
     lines = output_of("21_ligand_flip.py", "100", tmp_path)
     assert lines[0].startswith(("1", "2", "3", "4", "5")) and " components, " in lines[0]
@@ -74,6 +77,7 @@ def test_constant_pressure(tmp_path):
     assert "of the moves accepted" in lines[0] and lines[1].endswith("g/cm^3")
 
 
+@pytest.mark.long
 def test_ligand_in_water(tmp_path):
     pace, *lines = output_of("17_ligand_in_water_proposals.py", "6", tmp_path)
     assert pace.startswith("a proposal after every ") and pace.endswith("steps of dynamics")
@@ -82,6 +86,7 @@ def test_ligand_in_water(tmp_path):
     assert any("degrees" in line for line in lines[1:])
 
 
+@pytest.mark.long
 def test_dipeptide_example_prints_weighted_means_and_writes_frames(tmp_path):
     lines = output_of("20_dipeptide.py", "GA", tmp_path, "4", "0.5")
     assert lines[0].startswith("Ace-GA-NMe: 4 samples") and "% effective" in lines[0]

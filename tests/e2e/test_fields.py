@@ -22,6 +22,7 @@ def example(name: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.long
 def test_wind_example(tmp_path: Path) -> None:
     out = example("09_wind_field.py", 40, tmp_path / "wind.safetensors")
     assert "log density of the truth" in out
@@ -31,6 +32,7 @@ def test_wind_example(tmp_path: Path) -> None:
     assert shares[2::3].sum() > 3 * shares[1::3].sum(), "the divergence-free part should dominate"
 
 
+@pytest.mark.long
 def test_cyclone_example(tmp_path: Path) -> None:
     if not (Path(os.environ.get("EQUIDRIFT_DATA", "")) / "hurdat" / "AL.csv").is_file():
         pytest.skip("HURDAT2 is not there: EQUIDRIFT_DATA names no folder with hurdat/AL.csv")

@@ -319,6 +319,7 @@ def command(out: Path, hook: str = "") -> list[str]:
     return [sys.executable, "-c", SLOW.format(hook=hook), *map(str, call)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".xtc", ".extxyz"])
 def test_killed_run_gives_the_same_bytes(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -368,10 +369,12 @@ def check_aspirin_example(model: str, cwd: Path) -> None:
     assert out.count("20 frames, dt 0.010 ps") == 2 and (cwd / "next_0001.xtc").is_file()
 
 
+@pytest.mark.long
 def test_aspirin_example(tmp_path: Path) -> None:
     check_aspirin_example("last-frame", tmp_path)
 
 
+@pytest.mark.long
 def test_openmm_example(tmp_path: Path) -> None:
     out = example("04_openmm_trajectory_proposer.py", 2, "last-frame", cwd=tmp_path)
     rows = [line.split() for line in out.splitlines()]

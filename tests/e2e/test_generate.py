@@ -52,6 +52,7 @@ def done(folder: Path, out: str, *more: str, hook: str = "") -> subprocess.Compl
     )
 
 
+@pytest.mark.long
 def test_summary_and_sdf(tmp_path: Path) -> None:
     ran = done(
         tmp_path,
@@ -77,6 +78,7 @@ def test_summary_and_sdf(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_targets_of_the_graph_end_in_a_pareto_table(tmp_path: Path) -> None:
     aims = ("--target", "logP=0.5", "--target", "QED=max", "--target", "TPSA<90")
     ran = done(tmp_path, "new.sdf", "-n", "4", *aims, "--candidates", "2")
@@ -92,6 +94,7 @@ def test_targets_of_the_graph_end_in_a_pareto_table(tmp_path: Path) -> None:
     assert all(float(mol.GetProp("TPSA")) < 90 for mol in mols)
 
 
+@pytest.mark.long
 def test_json_traj_and_extxyz(tmp_path: Path) -> None:
     for name in ("new.traj", "new.extxyz"):
         ran = done(tmp_path, name, "-n", "4", "--json", "--seed", "2")
@@ -149,6 +152,7 @@ def test_generate_refuses_what_cannot_be_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_one_molecule_formats_and_force(tmp_path: Path) -> None:
     ran = done(tmp_path, "x.npz", "-n", "2")
     assert (
@@ -160,6 +164,7 @@ def test_one_molecule_formats_and_force(tmp_path: Path) -> None:
     assert len(list(load_all(tmp_path / "x.npz"))) == 1
 
 
+@pytest.mark.long
 def test_too_few_fail_with_the_counts(tmp_path: Path) -> None:
     ran = done(tmp_path, "x.sdf", "-n", "20", "--strict")
     assert (
@@ -170,6 +175,7 @@ def test_too_few_fail_with_the_counts(tmp_path: Path) -> None:
     assert not (tmp_path / "x.sdf").exists()
 
 
+@pytest.mark.long
 def test_too_few_are_written_with_a_note(tmp_path: Path) -> None:
     for again in (False, True):
         ran = done(tmp_path, "x.sdf", "-n", "20", "--json")
@@ -184,6 +190,7 @@ def test_too_few_are_written_with_a_note(tmp_path: Path) -> None:
     assert ran.returncode == 2 and "draw anew with --overwrite" in ran.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".sdf", ".traj"])
 def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> None:
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
@@ -205,6 +212,7 @@ def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == [torn.name, whole.name]
 
 
+@pytest.mark.long
 def test_another_command_does_not_take_up_the_journal(tmp_path: Path) -> None:
     assert (
         done(tmp_path, "x.sdf", "-n", "20", "--strict").returncode == 1

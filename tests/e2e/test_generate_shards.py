@@ -35,6 +35,7 @@ def generate(out: str, *more: object, n: int = 6) -> list[object]:
     return ["generate", "-n", n, *ARGUMENTS, "-o", out, "--json", *more]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("suffix", "more"),
     [
@@ -68,6 +69,7 @@ def test_jobs_make_the_file_of_one_process_when_their_draws_are_merged(
     assert not (tmp_path / f"x{suffix}.shards").exists()
 
 
+@pytest.mark.long
 def test_draws_in_a_store_and_in_several_folders_give_the_bytes_of_one_process(
     cli: Cli, tmp_path: Path
 ) -> None:
@@ -94,6 +96,7 @@ def test_draws_in_a_store_and_in_several_folders_give_the_bytes_of_one_process(
     assert Path("A.shards").exists()  # nobody's output is theirs
 
 
+@pytest.mark.long
 def test_one_process_takes_up_what_the_jobs_have_drawn(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +130,7 @@ def test_draws_of_another_run_are_dropped_when_they_may_be(cli: Cli) -> None:
     assert not Path("x.sdf.shards").exists()
 
 
+@pytest.mark.long
 def test_merge_refuses_what_is_missing_and_what_is_damaged(cli: Cli) -> None:
     for job in ("1/2", "2/2", "1/2", "2/2"):  # each sees what the other has found
         assert cli(*generate("x.sdf", "--batch-size", 1, "--shard", job))[0] == 0
@@ -158,6 +162,7 @@ def test_merge_refuses_what_is_missing_and_what_is_damaged(cli: Cli) -> None:
     assert not Path("x.sdf").exists()
 
 
+@pytest.mark.long
 def test_draw_that_ends_its_process_is_rejected_and_the_rest_is_there(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,6 +231,7 @@ def test_every_block_of_a_page_runs_somewhere(page: str) -> None:
     assert languages <= {"bash", "python", "sh", "py"} | SHOWN
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("language", "block"), BLOCKS)
 def test_block_runs_on_what_a_reader_has(language: str, block: str, tmp_path: Path) -> None:
     given = [code for start, code in GIVEN.items() if block.startswith(start)]

@@ -201,6 +201,7 @@ O01 = Path(__file__).parents[1] / "data" / "cases" / "O01-CRYST1-implicit-crash"
 SHORT = ["--time", "1ps", "--md-steps", "50", "--proposals", "none", "--json"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ala2_cryst1.pdb", "ala2_smallbox.pdb"])
 def test_md_runs_in_implicit_solvent_when_the_pdb_has_a_box(tmp_path, name):
     fields = ["--forcefield", "amber14-all.xml,implicit/obc2.xml"]
@@ -260,6 +261,7 @@ def test_md_of_a_peptide_names_its_torsions_by_residue(tmp_path):
     assert names == {"GLY52A phi", "GLY52A psi", "GLY52B phi", "GLY52B psi"}
 
 
+@pytest.mark.long
 def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
     """Killed twice within the adaptive phase: its cycles are not run again, and the
     chain is that of an uninterrupted run.
@@ -345,6 +347,7 @@ def test_topology_is_read_from_a_mol2(tmp_path: Path) -> None:
 # A box of water -----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_md_of_a_box_of_water_turns_the_solute_alone(tmp_path):
     """As a user's file comes: psi and phi, few proposals lost, and the whole box in the
     trajectory.

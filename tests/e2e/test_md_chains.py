@@ -33,6 +33,7 @@ def torsions(output: Path) -> np.ndarray:
         return data["torsions_rad"]
 
 
+@pytest.mark.long
 def test_a_chain_is_the_same_on_any_number_of_cores_and_beside_any_others(tmp_path: Path) -> None:
     for name, chains, threads in (("one", 2, 1), ("two", 3, 2)):
         (tmp_path / name).mkdir()
@@ -45,6 +46,7 @@ def test_a_chain_is_the_same_on_any_number_of_cores_and_beside_any_others(tmp_pa
     assert all(not np.array_equal(a, b) for a, b in combinations(three, 2))
 
 
+@pytest.mark.long
 def test_chains_that_are_extended_are_those_of_a_long_run(tmp_path: Path) -> None:
     for name, times in (("long", [2.0]), ("two", [0.8, 2.0])):
         for time_ps in times:
@@ -58,6 +60,7 @@ def test_chains_that_are_extended_are_those_of_a_long_run(tmp_path: Path) -> Non
         assert frames[0] == frames[1]
 
 
+@pytest.mark.long
 def test_md_prints_r_hat_and_pools_its_chains(cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "run.xtc"
     options = ("--time", "3ps", "--md-steps", 20, "--proposals", "uniform", "--adapt", "1ps")

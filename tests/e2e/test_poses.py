@@ -72,6 +72,7 @@ def test_align_lays_points_onto_points(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_place_writes_poses_and_an_exact_chain(tmp_path):
     x = written(tmp_path, "crown.sdf", "C1COCCOCCOCCOCCOCCO1")
     common = ["C[NH3+]", "--pocket", "crown.sdf", "--conformers", "1", "--starts", "4"]
@@ -102,6 +103,7 @@ def test_place_tells_what_of_a_receptor_it_leaves_out(tmp_path):
         equidrift.place("CO", tmp_path / "pocket.pdb", 1, starts=1, conformers=1)
 
 
+@pytest.mark.long
 def test_place_and_align_in_python_are_what_the_commands_write(tmp_path):
     written(tmp_path, "crown.sdf", "C1COCCOCCOCCOCCOCCO1")
     written(tmp_path, "ligand.sdf", "C[NH3+]", 2)

@@ -47,6 +47,7 @@ def run_python(code: list[str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in PAGES if blocks("python", PAGES[name])])
 def test_python_blocks(name: str, tmp_path: Path) -> None:
     run_python(["-c", "\n".join(blocks("python", PAGES[name]))], tmp_path)
@@ -65,6 +66,7 @@ def commands_of(shown: list[str]) -> str:
     return json.dumps(commands)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in PAGES if blocks("bash", PAGES[name])])
 def test_bash_blocks(name: str, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -91,6 +93,7 @@ def test_newcomers_commands_are_marked(marker: str) -> None:
     assert len(found) == 1 and found[0].count("pip install") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs_with_tiny_settings(path: Path, tmp_path: Path) -> None:
     """An example takes the number of conformers and the model, so that it can be run

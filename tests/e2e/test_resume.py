@@ -32,6 +32,7 @@ def left_alone(command: list[object], folder: Path) -> int:
     return moments(done)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".sdf", ".npz"])
 def test_sample_killed_at_any_step_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
     inputs = TWO if suffix == ".sdf" else TWO[:1]
@@ -48,6 +49,7 @@ def test_sample_killed_at_any_step_gives_the_same_bytes(suffix: str, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == [torn.name, whole.name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -142,6 +144,7 @@ def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> 
     check_names_and_properties(torn, count, told)
 
 
+@pytest.mark.long
 def test_named_library_killed_at_random_steps_gives_the_same_bytes(tmp_path: Path) -> None:
     killed_library(tmp_path, 16, 5, 3, "etkdg")
 

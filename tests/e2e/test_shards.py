@@ -36,6 +36,7 @@ def sample(out: str, *more: object) -> list[object]:
     return ["sample", "in.smi", "-n", 2, "--model", "etkdg", "-o", out, *more]
 
 
+@pytest.mark.long
 def test_jobs_make_the_file_of_one_process_when_their_shards_are_merged(
     cli: Cli, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_folder_of_another_run_is_refused_by_the_name_of_what_differs(cli: Cli) 
     assert code == 2 and "its inputs is" in told and Path("x.sdf.shards").exists()
 
 
+@pytest.mark.long
 def test_refined_shards_make_the_files_of_one_process_with_what_could_not_be_read(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_refined_shards_make_the_files_of_one_process_with_what_could_not_be_rea
         assert row["error"] == failure["error"] and row["index"] == ""
 
 
+@pytest.mark.long
 def test_shards_in_a_store_are_made_once_and_refuse_another_run(cli: Cli, tmp_path: Path) -> None:
     assert cli(*sample("alone.sdf"))[0] == 1
     store = ["--store", (tmp_path / "there").as_uri()]
@@ -149,6 +152,7 @@ def test_part_is_refused_in_one_line_when_it_is_none(cli: Cli, part: str) -> Non
     assert code == 2 and told.count("\n") == 1 and "--shard must be k/K" in told
 
 
+@pytest.mark.long
 def test_script_for_slurm_makes_the_library_when_each_task_runs(cli: Cli, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "guide" / "cluster.md").read_text()
     (script,) = re.findall(r"```slurm\n(.*?)```", page, re.DOTALL)

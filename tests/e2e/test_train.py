@@ -29,6 +29,7 @@ def call(
     return json.loads(out)
 
 
+@pytest.mark.long
 def test_train_resume_refine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def sample(out: str, *more: object) -> list[object]:
     return ["sample", "library.smi", "-n", 2, "--model", "etkdg", "-o", out, "--json", *more]
 
 
+@pytest.mark.long
 def test_sample_gives_the_bytes_of_one_process_when_workers_and_driver_are_killed(
     tmp_path: Path,
 ) -> None:
@@ -49,6 +50,7 @@ def test_sample_gives_the_bytes_of_one_process_when_workers_and_driver_are_kille
     assert [told[0][name] for name in same] == [told[1][name] for name in same]
 
 
+@pytest.mark.long
 def test_refine_gives_the_bytes_of_one_process_when_a_worker_is_killed(tmp_path: Path) -> None:
     for k, name in enumerate(sorted(MOLECULES)[:6]):
         make_ensemble(name).save(tmp_path / f"{k}.sdf")
@@ -67,6 +69,7 @@ def test_refine_gives_the_bytes_of_one_process_when_a_worker_is_killed(tmp_path:
         assert told[0][name] == told[1][name]
 
 
+@pytest.mark.long
 def test_generate_gives_the_bytes_of_one_process_when_workers_and_driver_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +88,7 @@ def test_generate_gives_the_bytes_of_one_process_when_workers_and_driver_are_kil
     assert told[0]["drawn"] == told[1]["drawn"] > 6 and told[1]["resumed_from"] > 0
 
 
+@pytest.mark.long
 def test_poison_molecule_is_named_and_the_rest_is_there_when_it_kills_its_worker(
     tmp_path: Path,
 ) -> None:

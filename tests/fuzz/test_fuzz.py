@@ -92,6 +92,7 @@ def throw_files(good: dict[str, bytes], suffix: str, seeds: range, folder: Path)
                 raise
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_smiles_brings_a_molecule_or_an_error_of_ours(part, tmp_path):
     accepted = [
@@ -105,6 +106,7 @@ def test_smiles_of_the_corpus_brings_a_molecule_or_an_error_of_ours(smiles, tmp_
     read_check_write(smiles, tmp_path)
 
 
+@pytest.mark.long
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

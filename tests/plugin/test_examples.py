@@ -14,6 +14,7 @@ RECORDS = (equidrift.Molecule, equidrift.Ensemble, equidrift.Trajectory)
 NAMES = [name for name in equidrift.__all__ if not name.startswith("__")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_example_of_a_public_name_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,7 @@ RUNS: dict[str, Callable[[], list[float]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUNS)
 def test_public_functions_give_the_numbers_of_today_at_fixed_seeds(name: str) -> None:
     held, made = json.loads(FILE.read_text())[name], RUNS[name]()

@@ -31,10 +31,12 @@ def outcome(model: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_template_passes_its_suite(tmp_path: Path) -> None:
     assert re.search(r"^\d+ passed, 1 skipped", outcome(MODEL, tmp_path), flags=re.MULTILINE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("promise", "change"),
     [

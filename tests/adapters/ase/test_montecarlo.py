@@ -51,6 +51,7 @@ def butane(calculator=None):
     return atoms
 
 
+@pytest.mark.long
 def test_moves_alone_sample_the_torsion_of_the_calculator():
     mc = ProposalMonteCarlo(butane(), LOPSIDED, 300, n_proposals=15, seed=2)
     phi = []

@@ -246,6 +246,7 @@ def test_classes_nobody_has_checked_are_refused_and_dynamics_that_undo_moves_fou
         mc.run(10)
 
 
+@pytest.mark.long
 def test_nose_hoover_chains_with_moves_sample_the_free_rotor():
     """Torsions without energy are uniform, and the springs have kT each, as quadrature
     of a Gaussian gives.

@@ -110,6 +110,7 @@ def sampled(system: openmm.System, n: int, thin: int = 2) -> tuple[np.ndarray, f
     return np.array(rows), statistics.acceptance
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_turns_keep_the_density_of_a_system_with_foreign_terms(foreign):
     system = chain()

@@ -62,6 +62,7 @@ class Cartesian:
 # Exactness ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("proposer", [UNIFORM, LOPSIDED], ids=lambda p: p.name)
 def test_moves_alone_sample_the_torsion_of_the_users_system(proposer):
     sim = simulation()

@@ -168,6 +168,7 @@ def sampled(made: Box, n: int, *, read: bool = True) -> tuple[np.ndarray, float]
     return np.array(rows), statistics.acceptance
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("made", [box, ewald])
 def test_torsions_in_a_solvent_have_the_density_of_quadrature(made: Box) -> None:
     phi, acceptance = sampled(made, 400)
@@ -201,6 +202,7 @@ def test_pairs_within_a_large_molecule_are_read_as_those_round_it(
     assert proposer.irreversibility_kT(START, KT_EV) < REVERSIBLE_KT
 
 
+@pytest.mark.long
 def test_bonds_of_a_large_molecule_turn_if_they_take_few_atoms_along() -> None:
     sites = MOST_ATOMS + 30
     bonds = [(k, k + 1) for k in range(sites - 1)]

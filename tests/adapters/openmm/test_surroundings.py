@@ -149,6 +149,7 @@ def sampled(made: Surroundings, n: int) -> tuple[np.ndarray, float]:
     return np.array(rows), statistics.acceptance
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", SURROUNDINGS, ids=lambda make: make.__name__)
 def test_heat_bath_keeps_the_density_in_any_surroundings(
     make: Callable[[], Surroundings],
@@ -158,6 +159,7 @@ def test_heat_bath_keeps_the_density_in_any_surroundings(
     assert np.abs(z_scores(phi, expected(make(), 24))).max() < 4.5
 
 
+@pytest.mark.long
 def test_the_surroundings_change_the_density_that_is_asked_for() -> None:
     """What the test above holds: without the ions its chain would be far off."""
     phi, _ = sampled(ions(), 400)
@@ -254,6 +256,7 @@ def free_expected(kelvin: float) -> np.ndarray:
     return w @ observables(phi) / w.sum()
 
 
+@pytest.mark.long
 def test_moves_between_steps_at_constant_pressure_keep_torsions_and_volume() -> None:
     """The volume of 8 molecules of an ideal gas is Gamma distributed: (8 + 1) kT / P."""
     molecules, edge_nm, kT = 8, 3.0, BOLTZMANN_EV_PER_K * 300 * KJ_MOL_PER_EV
@@ -274,6 +277,7 @@ def test_moves_between_steps_at_constant_pressure_keep_torsions_and_volume() -> 
     assert abs(series.mean() - mean) < 4.5 * error
 
 
+@pytest.mark.long
 def test_replicas_at_three_temperatures_have_their_densities_and_streams_of_their_own() -> None:
     kelvins = (300.0, 430.0, 600.0)
     simulation = gas(free_chain(), 300, 3.0, 3)

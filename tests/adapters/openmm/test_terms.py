@@ -84,6 +84,7 @@ def test_nothing_is_rejected_in_mmff():
     assert (statistics.turned > 0).any()
 
 
+@pytest.mark.long
 def test_a_surrogate_that_lacks_terms_leaves_the_systems_distribution():
     """The System has a torsion that the surrogate was never told of."""
     system = mmff_system(BUTANE)

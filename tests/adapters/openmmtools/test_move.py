@@ -137,6 +137,7 @@ def test_velocities_change_with_accepted_moves_only(contexts):
     assert 0 < sum(changed) < 30
 
 
+@pytest.mark.long
 def test_stiff_bonds_hold_half_a_kT_beside_langevin_dynamics(contexts):
     """Of a freely jointed chain every turn is accepted, and equipartition tells the
     energy of a bond, whatever else is done. Velocities drawn anew gave 1.05 (w dt = .5).
@@ -221,6 +222,7 @@ def four_sites() -> openmm.System:
     return system
 
 
+@pytest.mark.long
 def test_replica_exchange_samples_the_torsion_of_every_temperature(tmp_path, contexts):
     """<cos phi> = -I1(3 / kT) / I0(3 / kT), by Bessel functions of SciPy."""
     kelvins, iterations = (300.0, 430.0, 600.0), 250

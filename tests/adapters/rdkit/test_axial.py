@@ -63,6 +63,7 @@ def test_check_rejects_the_other_hand_and_the_flat_form(smiles: str) -> None:
     assert (check(x * [1, 1, -1]) == AXIAL).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smiles", HANDS)
 def test_sample_gives_one_hand_when_the_input_has_it(smiles: str) -> None:
     for model in ("default", "conformer"):

@@ -116,6 +116,7 @@ def test_runtime_errors_of_the_embedding_are_caught(monkeypatch):
     assert np.isfinite(ETKDG().sample(Molecule.from_smiles("CCCO"), sample_seeds(0, 0, 2))).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "smiles", ["C1CCCC1", "OC1CCCC1", "C1CCC1", "c1ccc2c(c1)ccc1ccc3ccc4ccc5ccccc5c4c3c12"]
 )

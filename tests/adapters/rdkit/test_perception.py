@@ -103,6 +103,7 @@ def perceived(mol, charge):
     return to_mol(molecule_from_xyz(numbers, mol.GetConformer().GetPositions(), charge))
 
 
+@pytest.mark.long
 @pytest.mark.skipif("EQUIDRIFT_DATA" not in os.environ, reason="needs the ZINC molecules")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_80_drug_like_geometries_give_the_right_molecule_or_a_refusal(seed):
@@ -175,6 +176,7 @@ def test_one_lost_hydrogen_is_refused_at_every_charge(atom):
         molecule_from_xyz(ensemble.molecule.numbers[kept], ensemble.positions_A[0][kept])
 
 
+@pytest.mark.long
 def test_two_lost_hydrogens_of_one_carbon_or_two_are_refused():
     mol = embedded("CCc1ccccc1", 3)
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])

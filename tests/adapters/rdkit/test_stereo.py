@@ -26,6 +26,7 @@ def test_open_stereo_names_the_atoms_when_no_label_is_given(smiles, expected):
     assert host_function("rdkit", "open_stereo")(as_molecule(smiles)) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("smiles", "notes"), [("CC(F)Cl", 1), ("C[C@H](F)Cl", 0)])
 def test_sample_notes_open_stereo_only_when_the_input_leaves_it_open(smiles, notes, tmp_path):
     out = str(tmp_path / "a.sdf")

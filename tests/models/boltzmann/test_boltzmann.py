@@ -386,6 +386,7 @@ def test_path_gradient_vanishes_at_the_true_density_and_is_unbiased_elsewhere() 
     )  # the likelihood's has the noise of 4,000 frames
 
 
+@pytest.mark.long
 def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: Path) -> None:
     frames = sampled_frames(3000)
     path = tmp_path / "frames.npz"
@@ -599,10 +600,12 @@ def observables(x: np.ndarray, generator: BoltzmannGenerator) -> np.ndarray:
     return np.concatenate([np.eye(8)[cell], np.linalg.norm(x[:, :-1] - x[:, 1:], axis=2)], axis=1)
 
 
+@pytest.mark.long
 def test_proposals_leave_the_boltzmann_distribution_unchanged(rough: BoltzmannGenerator) -> None:
     assert worst_deviation(rough, 1.0) < 4.5
 
 
+@pytest.mark.long
 def test_the_wrong_sign_of_the_ratio_would_be_seen(rough: BoltzmannGenerator) -> None:
     assert worst_deviation(rough, -1.0) > 10
 

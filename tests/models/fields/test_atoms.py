@@ -91,6 +91,7 @@ def turned_six(z: np.ndarray, rank: str) -> np.ndarray:
     return to_six(torch.tensor(TURN @ to_matrix(torch.tensor(z)).numpy() @ TURN.T)).numpy()
 
 
+@pytest.mark.long
 def test_samples_and_densities_move_along(model: AtomFieldModel) -> None:
     rank = model.config.rank
     _, positions, values = data(rank)

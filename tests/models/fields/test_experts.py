@@ -132,6 +132,7 @@ def test_flow_and_closed_form_agree() -> None:
     assert closed is not None and torch.allclose(flow, closed, atol=0.2)
 
 
+@pytest.mark.long
 def test_a_fit_finds_functions_with_periods_of_their_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 1, (20, 24, 1))

@@ -186,6 +186,7 @@ def test_uniform_density() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [30, 60])
 @pytest.mark.parametrize("variance", [0.05, 0.1, 0.3])
 def test_log_prob_is_the_heat_kernels_out_to_the_tails(variance: float, steps: int) -> None:
@@ -195,6 +196,7 @@ def test_log_prob_is_the_heat_kernels_out_to_the_tails(variance: float, steps: i
     assert made == pytest.approx(log_kernel(angles, variance), abs=0.03)
 
 
+@pytest.mark.long
 def test_log_prob_of_two_places_is_the_sum_of_their_heat_kernels() -> None:
     angles = np.array([0.3, 0.9])
     made = HeatModel(0.2).log_prob([0.0, 1.0], at_angles(angles)[None])

@@ -63,6 +63,7 @@ def exact(network: GraphAutoencoder, seen: GraphBatch, graphs: GraphBatch) -> fl
     return float((written == graphs.tokens.numpy()).all(1).mean())
 
 
+@pytest.mark.long
 def test_molecules_are_written_from_their_graphs_alone(
     trained: tuple[GraphAutoencoder, GraphBatch],
 ) -> None:
@@ -74,6 +75,7 @@ def test_molecules_are_written_from_their_graphs_alone(
     assert not any("written" in name or "direct" in name for name in network.state_dict())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["atom", "bond"])
 def test_zeroing_the_graph_hurts(trained: tuple[GraphAutoencoder, GraphBatch], part: str) -> None:
     network, graphs = trained

@@ -287,6 +287,7 @@ def test_broken_valences_are_found() -> None:
     )
 
 
+@pytest.mark.long
 def test_samples_are_mostly_molecules(model: JointModel) -> None:
     """At the full number of steps nearly every atom has its valence, with sound bond
     lengths: a tenth of broken ones would fail.

@@ -45,6 +45,7 @@ def totals(model: JointModel, pull: float, seeds: np.ndarray, steps: int) -> np.
     return np.array(out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["diffusion", "bfn"])
 def test_the_pull_betters_scores_by_more_than_its_error(sampler: str) -> None:
     model = JointModel(device="cpu", refine=0, sampler=sampler)  # type: ignore[arg-type]

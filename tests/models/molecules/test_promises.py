@@ -53,6 +53,7 @@ def test_raw_samples_are_what_the_sampler_drew() -> None:
         assert one[0].key() == other[0].key() and np.abs(one[1] - other[1]).max() > 1e-3
 
 
+@pytest.mark.long
 def test_raw_without_rules_is_worse_than_with_them() -> None:
     """76 +- 4 % of 100 are stable without rules, 100 % with: the rules are the sampler's,
     and left out they are truly left out.
@@ -64,6 +65,7 @@ def test_raw_without_rules_is_worse_than_with_them() -> None:
     assert share <= 96 < stability(list(ruled))["molecule_stability"]
 
 
+@pytest.mark.long
 def test_bayesian_flow_is_valid_without_rules() -> None:
     """89 +- 3 % of 100 are stable in 50 calls; of 24 that is 17 at three errors."""
     raws = list(make_molecule_model("joint", sampler="bfn").sample(sample_seeds(13, 0, 24)))
@@ -72,6 +74,7 @@ def test_bayesian_flow_is_valid_without_rules() -> None:
     assert sum(not draw.reason for draw in draws) >= 12, counts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steer", [0.0, 4.0])
 def test_guidance_moves_what_the_judge_sees_by_more_than_its_error(
     judge: PropertyNetwork, steer: float

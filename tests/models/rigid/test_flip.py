@@ -60,6 +60,7 @@ def learned() -> RigidProposer:
     return found
 
 
+@pytest.mark.long
 def test_ligand_turns_over_as_often_as_its_two_ways_are_worth(learned) -> None:
     frames, statistics = Chain(2).run(learned, 600)
     share, error = blocks((cage.up(frames) > 0).astype(float))
@@ -69,6 +70,7 @@ def test_ligand_turns_over_as_often_as_its_two_ways_are_worth(learned) -> None:
     assert flips(frames) > 40 and statistics.acceptance > 0.1
 
 
+@pytest.mark.long
 def test_small_steps_do_not_turn_it_over_and_uniform_moves_seldom(learned) -> None:
     uniform = RigidProposer(learned.body, PoseMixture.ball(np.zeros(3), cage.RADIUS_A))
     seen = {
@@ -82,6 +84,7 @@ def test_small_steps_do_not_turn_it_over_and_uniform_moves_seldom(learned) -> No
     assert seen["small"] <= 2 and seen["learned"] > 5 * max(1, seen["uniform"])
 
 
+@pytest.mark.long
 def test_system_of_the_benchmark_has_the_energies_of_the_cage() -> None:
     trapped, rng = flip(), np.random.default_rng(0)
     found = energy_of(trapped.simulation())
@@ -91,6 +94,7 @@ def test_system_of_the_benchmark_has_the_energies_of_the_cage() -> None:
         assert found(made.positions_A) == pytest.approx(right, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.long
 def test_openmm_turns_the_ligand_over(learned) -> None:
     made = flip()
     simulation, proposer = made.simulation(), RigidProposer(made.body, learned.density)

@@ -59,6 +59,7 @@ def test_interaction_energies_are_those_of_rdkit() -> None:
         assert energy(pose) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_lowest_pose_of_ammonium_is_in_the_ring_of_a_crown_ether() -> None:
     """Below every one of 3,000 random poses, and its hydrogens at the oxygens."""
     _, ligand, x = shaped("C[NH3+]")
@@ -87,6 +88,7 @@ def _on_nitrogen(molecule: Molecule, atom: int) -> bool:
     return molecule.numbers[atom] == 1 and 7 in molecule.numbers[pairs.ravel()].tolist()
 
 
+@pytest.mark.long
 def test_a_chain_of_poses_has_the_mean_energy_of_quadrature() -> None:
     """An ion beside glycol, in a ball: three coordinates, on a grid."""
     ligand = Molecule.from_smiles("[K+]")
@@ -106,6 +108,7 @@ def test_a_chain_of_poses_has_the_mean_energy_of_quadrature() -> None:
     assert found.acceptance > 0.1 and len(series) == 800
 
 
+@pytest.mark.long
 def test_a_chain_asks_for_the_energy_of_each_place_once() -> None:
     """And the energies of its frames are those of the places they show."""
     ligand = Molecule.from_smiles("[K+]")

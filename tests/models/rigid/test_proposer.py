@@ -83,6 +83,7 @@ def blocks(series: np.ndarray) -> tuple[float, float]:
     return float(means.mean()), float(means.std(ddof=1) / np.sqrt(20))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("start_A", "anchors", "small_steps"),
     [
@@ -124,6 +125,7 @@ def test_moves_keep_a_trapped_dipole_in_a_field_whatever_its_pose_is_told_from(
         assert abs(mean - right) < 4 * error and error < 0.12
 
 
+@pytest.mark.long
 def test_moves_keep_the_place_of_an_ion_seen_from_a_body():
     def energy(x):
         return float(1.5 * KT_EV * ((seen(x) - [0.3, 0.2, 0.1]) ** 2).sum())
@@ -202,6 +204,7 @@ def judged(x: np.ndarray) -> None:
     assert abs(distance - right[0]) < 0.05 and abs(angle - right[1]) < 3
 
 
+@pytest.mark.long
 def test_learned_moves_place_a_water_beside_an_ion_better_than_uniform_ones(learned):
     uniform = RigidProposer(learned.proposer.body, PoseMixture.ball(np.zeros(3), 4.0))
     accepted = {}

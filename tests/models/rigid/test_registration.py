@@ -60,6 +60,7 @@ def test_molecules_are_found_again_as_often_as_by_open3dalign() -> None:
     assert ours >= theirs and ours == len(SMILES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_a_cloud_of_points_is_laid_onto_another_draw_of_its_surface(noise: float) -> None:
     """A surface of no symmetry, by 600 points of each of two draws, within .1."""

@@ -149,6 +149,7 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_gives_the_same_when_its_parameters_are_on_another_device(name: str) -> None:
     load, draw = SAMPLERS[name]

@@ -28,6 +28,7 @@ def test_samples_stay_the_same_at_fixed_seeds(name: str) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", pins.TRAININGS)
 def test_losses_of_a_short_training_stay_the_same(name: str) -> None:
     held, made = json.loads(pins.FILE.read_text())[name]["some"], pins.TRAININGS[name]()

@@ -53,6 +53,7 @@ def train_all(folder: str) -> None:
         train(name, place, place / "out")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_training_gives_the_same_bytes_in_another_process(
     name: str, tmp_path: Path, elsewhere: Path
@@ -71,6 +72,7 @@ def test_training_gives_the_same_bytes_in_another_process(
         assert losses["after"] != losses["before"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_training_gives_the_same_bytes_after_a_kill(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

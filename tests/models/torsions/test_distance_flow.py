@@ -72,6 +72,7 @@ def test_jacobian_is_that_of_finite_differences(m):
     assert np.allclose(jacobian, np.stack(wanted, axis=-1), atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("m", "bins"), [(1, 360), (2, 36)])
 def test_density_integrates_to_one(m, bins):
     flow = TracedFlow(scores(m, scaled(CALM)), steps=4)
@@ -94,6 +95,7 @@ def test_draws_carry_the_density_of_the_map_from_their_start(m):
     assert np.allclose(log_det, again, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factor", [CALM, LOUD])
 def test_draws_follow_the_density_even_where_steps_fold(factor):
     flow = TracedFlow(scores(1, scaled(factor)), steps=4)

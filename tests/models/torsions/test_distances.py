@@ -229,6 +229,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     }
 
 
+@pytest.mark.long
 def test_loss_of_molecules_that_were_held_out_falls(packed, tmp_path):
     done = run_training(packed, tmp_path, None)
     assert done["held_out_loss_before"] == pytest.approx(1.0, abs=0.2)  # a network that answers 0

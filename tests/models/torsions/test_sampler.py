@@ -236,6 +236,7 @@ MOVES = {
 }
 
 
+@pytest.mark.long
 def test_adaptation_raises_acceptance_and_ends_with_freeze(peptide):
     _, tree, x, frames = peptide
     plain, adapted = (DiffusionProposer(Scores(tree)) for _ in range(2))
@@ -351,6 +352,7 @@ def test_a_block_of_the_diffusion_has_the_same_density_from_either_end(m, width)
     assert seen  # the density is not flat
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [blocks_from_frames, local_from_frames])
 def test_moves_of_the_diffusion_keep_a_density_that_it_does_not_know(make):
     """Uniform torsions, by proposals fitted to crowded ones: cosines and sines have no

@@ -405,6 +405,7 @@ def test_unconditional_diffusion_of_a_molecule(tmp_path: Path) -> None:
         invent(model, aspirin, 4, sample_seeds(0, 0, 2))
 
 
+@pytest.mark.long
 def test_scores_know_the_same_from_another() -> None:
     real, again = (
         nbody.simulate("spring", 0, 40, frames=6),

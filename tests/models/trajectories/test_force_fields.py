@@ -238,6 +238,7 @@ def test_fit_finds_a_field_it_can_express() -> None:
     assert np.linalg.norm(found - forces[50:]) < 0.2 * np.linalg.norm(forces[50:])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spacing_fs", [5.0, 100.0, 1000.0])
 def test_default_keeps_a_new_molecule_whole_at_any_spacing(spacing_fs: float) -> None:
     from equidrift.checks.geometry import GeometryCheck

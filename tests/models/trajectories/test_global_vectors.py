@@ -101,6 +101,7 @@ def left(kind: str, told: bool, steps: int) -> float:
     return float(loss.detach() / wanted.square().mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pairs", "blocks", "egtn"])
 def test_a_field_is_learned_where_it_is_told_and_not_otherwise(kind: str) -> None:
     assert left(kind, told=True, steps=150) < 0.01

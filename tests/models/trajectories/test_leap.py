@@ -88,6 +88,7 @@ def alone(phi: torch.Tensor) -> Present:
     )
 
 
+@pytest.mark.long
 def test_trained_density_has_the_timescales_and_the_rest_of_a_process_known_exactly() -> None:
     batches = CircleBatches()
     network = fresh(lambda: LeapNetwork(LeapConfig(width=32, layers=1, heads=2)), 0)
@@ -214,6 +215,7 @@ def test_leap_goes_where_the_density_says_when_it_has_settled(
         assert wells[np.abs(np.angle(np.exp(1j * (wells - found)))).argmin()] == phi
 
 
+@pytest.mark.long
 def test_proposals_sample_the_boltzmann_distribution_whatever_the_density(weights: str) -> None:
     """Detailed balance: a density that was learned from another process costs acceptance,
     and nothing else.

@@ -91,6 +91,7 @@ def given_part(molecule: Molecule, frames: Array) -> Trajectory:
     return Trajectory(molecule, frames[:10], SPACING_FS * np.arange(10.0))
 
 
+@pytest.mark.long
 def test_dynamics_go_on_nearly_as_from_the_true_velocities_when_frames_tell_them(
     dynamics: tuple[Molecule, Array, Array],
 ) -> None:

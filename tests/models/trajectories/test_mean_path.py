@@ -19,6 +19,7 @@ from equidrift.models.trajectories.train import run_training
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[3]
 FRAMES = 8
 

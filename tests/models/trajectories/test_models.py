@@ -466,6 +466,7 @@ def test_masks_leave_something_to_draw(given: str) -> None:
     assert torch.equal(batches(3).frames, batches(3).frames)
 
 
+@pytest.mark.long
 def test_arrays_train_resume_and_continue(tmp_path: Path) -> None:
     d = nbody.simulate("spring", 0, 12, frames=12)
     settings = {"interpolate_steps": 15, "pairs_per_batch": 200}

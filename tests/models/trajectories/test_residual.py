@@ -162,6 +162,7 @@ def test_residual_form_keeps_known_atoms_and_spreads_the_others(
     assert float(free.std()) == pytest.approx(0.3, rel=0.15)
 
 
+@pytest.mark.long
 def test_residual_example_lowers_the_held_out_loss_when_it_trains(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "examples" / "train_nbody_residual.yaml").read_text()
     config = yaml.safe_load(text) | {

@@ -39,6 +39,7 @@ def test_straight_lines_err_as_published(systems):
     assert 0.06 < rows["nbody/straight-line"] < 0.2 < rows["nbody/no-movement"] < 0.6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in TRUNKS if name not in backbones.LEFT_OUT])
 def test_a_trunk_learns_and_its_row_tells_what_it_took(systems, name, monkeypatch):
     monkeypatch.setattr(backbones, "TRAIN", 128)

@@ -53,6 +53,7 @@ def test_forces_are_minus_the_slope_of_the_energy() -> None:
         torch.testing.assert_close(forces[:, 1, axis], -slope.detach(), atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["radial", "egcl", "ponita", "local-frames"])
 def test_a_trunk_learns_energies_and_forces_and_its_row_tells_what_it_took(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,7 @@ def hash_of(key: str) -> int:
     return sum(map(ord, key))
 
 
+@pytest.mark.long
 def test_rows_of_a_model_beside_controls(data: Path, made: Path, tmp_path: Path) -> None:
     config = {"data": str(made), "network": SIZES, "batch": 3, "schedule": {"steps": 4}}
     weights = str(drug_train.run_training(config, tmp_path / "run", None)["weights"])
@@ -94,6 +95,7 @@ def test_weights_of_qm9_and_missing_smiles_are_refused(
         benchmark.Zinc.read(5)
 
 
+@pytest.mark.long
 def test_recombined_molecules_are_new_of_known_pieces_and_the_same_at_a_seed() -> None:
     known = library()
     found = recombined(known, 6, np.random.default_rng(3))

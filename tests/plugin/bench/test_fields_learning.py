@@ -39,6 +39,7 @@ def test_no_score_is_better_than_the_exact_one() -> None:
     assert float((other - best).mean()) > 0
 
 
+@pytest.mark.long
 def test_limits_that_know_more_are_nearer_to_the_optimum_before_any_training() -> None:
     rows = {row["row"]: row["values"] for row in limit_rows(SMALL, silent)}
     lacks = {name.partition("/")[2]: values for name, values in rows.items()}

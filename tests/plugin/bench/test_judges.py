@@ -29,6 +29,7 @@ def walks(seed: int, persistence: float) -> Array:
 GRAPH = array_graph(np.ones((COUNT, N, 1)), np.zeros((COUNT, N, N, 1)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1])
 def test_judge_says_one_half_of_trajectories_of_the_same_law(seed: int) -> None:
     """An overfitted judge is sure of itself, and above ln 2 on what it did not see."""
@@ -37,6 +38,7 @@ def test_judge_says_one_half_of_trajectories_of_the_same_law(seed: int) -> None:
     assert entropy.mean() == pytest.approx(math.log(2), abs=0.03)
 
 
+@pytest.mark.long
 def test_judge_tells_trajectories_of_another_law() -> None:
     entropy = classification(GRAPH, walks(0, 0.0), walks(1, 0.95), 30)
     assert entropy.mean() < 0.45

@@ -64,6 +64,7 @@ def test_rates_are_left_out_when_the_dynamics_hardly_change() -> None:
     assert math.isnan(timescale(transitions(wells(run), 1), 1.0))
 
 
+@pytest.mark.long
 def test_timescales_are_those_of_deeptimes_markov_models() -> None:
     markov = pytest.importorskip("deeptime").markov
     for seed, lag in ((0, 1), (1, 5), (2, 20)):

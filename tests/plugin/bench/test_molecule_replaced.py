@@ -67,6 +67,7 @@ def test_a_gap_is_aimed_at_within_the_range_and_misses_are_of_the_judge() -> Non
     assert not replaced.gap_values(nearer, [draw("CCN")], judge)["better"].any()
 
 
+@pytest.mark.long
 def test_rows_of_real_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replaced, "CANDIDATES", 2)
     rows = better_rows([system("CC(C)NC=O")], network(), 1, map, str)

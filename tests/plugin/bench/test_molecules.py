@@ -62,6 +62,7 @@ def absent(*_: object) -> None:
     raise UnknownNameError("weights", "latent", ["joint"])
 
 
+@pytest.mark.long
 def test_rows_are_those_of_the_table_and_of_the_papers(
     rows: tuple[dict[str, dict], list[str]],
 ) -> None:

@@ -314,6 +314,7 @@ def test_global_random_state_is_untouched() -> None:
     assert str(np.random.get_state()) == before  # noqa: NPY002
 
 
+@pytest.mark.long
 def test_streaming_holds_one_chunk() -> None:
     alive: list[weakref.ref[Any]] = []
     for chunk in generate_chunks(ETHANOL, 80, model=Shaker(), window_samples=8):

@@ -181,6 +181,7 @@ def test_all_candidates_are_drawn_when_crossing_is_off() -> None:
     assert len(set(seeds)) == 16 and np.bincount(slot)[4:].tolist() == [4] * 4
 
 
+@pytest.mark.long
 def test_crossing_embeds_less_and_ends_no_higher_in_energy() -> None:
     """Sixteen conformers of each, by the mean of the lowest eight energies."""
     seeds = sample_seeds(0, 0, 16)

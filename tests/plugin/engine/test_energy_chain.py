@@ -189,6 +189,7 @@ def test_expected_distance_to_the_minimum_is_told_when_the_energy_refines() -> N
     assert "expected_rmsd_A" not in equidrift.sample(LARGE, 1, model=chain(), relax="mmff").scores
 
 
+@pytest.mark.long
 def test_expected_distance_falls_when_conformers_are_relaxed_to_the_end() -> None:
     molecule = Molecule.from_smiles(LARGE)
     energy = make_refiner("conformer-energy")

@@ -123,6 +123,7 @@ def test_progress_counts_every_draw() -> None:
     assert sum(e["accepted"] for e in events) == 6 and sum(e["drawn"] for e in events) == run.drawn
 
 
+@pytest.mark.long
 def test_too_few_are_an_error_that_counts_reasons() -> None:
     with pytest.raises(
         NoValidSamplesError,

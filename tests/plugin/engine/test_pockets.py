@@ -48,6 +48,7 @@ def host() -> Ensemble:
 CENTRE = [0.0, 0.0, 0.0]
 
 
+@pytest.mark.long
 def test_molecules_are_placed_in_the_pocket_and_scored() -> None:
     model = Docker(n=4)
     made = equidrift.generate(3, model=model, pocket=host(), centre_A=CENTRE, seed=2)
@@ -65,6 +66,7 @@ def test_molecules_are_placed_in_the_pocket_and_scored() -> None:
     np.testing.assert_array_equal(made[0].positions_A, again[0].positions_A)
 
 
+@pytest.mark.long
 def test_shapes_stay_as_they_were_drawn() -> None:
     free = equidrift.generate(2, model=Docker(n=3), seed=2)
     placed = equidrift.generate(2, model=Docker(n=3), seed=2, pocket=host(), centre_A=CENTRE)

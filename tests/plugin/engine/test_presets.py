@@ -82,6 +82,7 @@ def test_effort_and_selection_are_those_asked_for_when_given_by_name() -> None:
     assert {"effort": 2, "select": "energy"}.items() <= told["options"].items()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("smiles", "distinct"), [("c1ccccc1", 1), ("CCCC", 3)])
 def test_repeats_are_counted_and_new_conformers_come_first_when_there_are_too_few(
     smiles: str, distinct: int

@@ -65,6 +65,7 @@ def volumes_of(cells: CellMonteCarlo) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strain", STRAINS)
 def test_ase_gives_the_volume_of_an_ideal_gas_whatever_is_strained(strain):
     cells = gas(strain)
@@ -72,6 +73,7 @@ def test_ase_gives_the_volume_of_an_ideal_gas_whatever_is_strained(strain):
     assert 0.2 < cells.statistics.acceptance < 0.95
 
 
+@pytest.mark.long
 def test_ase_counts_molecules_and_keeps_their_shape():
     pairs = [(k, k + 1) for k in range(0, N, 2)]
     cells = gas("shape", molecules=pairs)
@@ -121,6 +123,7 @@ def context_of(system: openmm.System, positions_nm: np.ndarray, kelvin: float) -
     return context
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strain", STRAINS)
 def test_openmm_gives_the_volume_of_an_ideal_gas_whatever_is_strained(strain):
     edge = 0.1 * (N * KT_OVER_P_A3) ** (1 / 3)

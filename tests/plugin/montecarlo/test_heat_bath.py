@@ -171,6 +171,7 @@ def test_the_ratio_is_the_change_of_the_surrogate():
     assert np.abs(made.positions_A - START).max() > 0.1
 
 
+@pytest.mark.long
 def test_a_perfect_surrogate_is_always_accepted_and_pairs_of_turns_keep_the_target():
     phi, acceptance = chain(TRUE, TRUE, 400, pairs=0.8)
     assert acceptance == 1.0
@@ -183,6 +184,7 @@ BAD = replace(
 )  # off by the size of kT
 
 
+@pytest.mark.long
 def test_chains_keep_the_target_and_balance_with_a_bad_surrogate():
     phi, acceptance = chain(BAD, TRUE, 2500)
     assert 0.4 < acceptance < 0.9
@@ -198,6 +200,7 @@ def test_the_target_with_1e5_samples():
     assert balanced(phi[:-1:8], phi[1::8], bins=3) > 0.01
 
 
+@pytest.mark.long
 def test_a_wrong_sign_of_the_ratio_is_found_out():
     phi, _ = chain(BAD, TRUE, 2500, sign=-1.0)
     assert fits(phi[::7], Target(TRUE).log_prob, bins=3, fine=8) < 1e-4

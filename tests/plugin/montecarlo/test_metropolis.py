@@ -100,6 +100,7 @@ def p_value(phi: np.ndarray) -> float:
     return float(stats.chisquare(counts, expected() * len(phi)).pvalue)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PROPOSERS)
 def test_torsion_marginal_is_the_boltzmann_density(name):
     thin = {"uniform": 12, "bad mixture": 20, "local": 15}[name]
@@ -111,6 +112,7 @@ def test_energy_is_that_of_the_torsion():
     assert [energy(frame) for frame in x] == pytest.approx(energy_of(TREE.torsions(x)[:, 0]))
 
 
+@pytest.mark.long
 def test_wrong_sign_of_the_ratio_shows():
     assert p_value(chain(WrongSign(PROPOSERS["bad mixture"]), 500, 5)[0]) < 1e-6
 
@@ -123,6 +125,7 @@ def test_torsion_marginal_with_1e5_samples(name):
     assert p_value(chain(PROPOSERS[name], 100_000, thin)[0]) > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PROPOSERS)
 def test_flux_between_cells_balances(name):
     rng, statistics = np.random.default_rng(2), Statistics()

@@ -173,6 +173,7 @@ def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
     assert fits(thinned, two_basins().log_prob, bins=6) > 0.01
 
 
+@pytest.mark.long
 def test_a_short_chain_of_whole_moves_finds_the_weights_and_a_wrong_sign_does_not(peptide):
     tree, x = peptide
     target = two_basins()

@@ -45,6 +45,7 @@ def test_trajectory_is_played_with_its_times(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_md_run_of_chains_shows_acceptance_basins_and_errors(run: Path, tmp_path: Path) -> None:
     write_report([run], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
@@ -58,6 +59,7 @@ def test_md_run_of_chains_shows_acceptance_basins_and_errors(run: Path, tmp_path
     assert text.count("<figure") == 5
 
 
+@pytest.mark.long
 def test_md_run_with_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path) -> None:
     for name in ("run.1.xtc", "run.1.top.pdb"):
         (tmp_path / name).write_bytes((run.parent / name).read_bytes())

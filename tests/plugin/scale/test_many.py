@@ -14,6 +14,7 @@ from tests.doubles import Fatal, Shaker
 WHATS = [("CCO", "ethanol"), "nonsense", "CCN", "C[C@H](F)Cl", "NCCN"]
 
 
+@pytest.mark.long
 def test_sample_many_yields_the_same_by_workers_as_by_this_process() -> None:
     # the broken entry, and with Fatal the diamine, cost only themselves
     alone = list(equidrift.sample_many(WHATS, 3, model=Shaker(broken=0.3), seed=5))
@@ -28,6 +29,7 @@ def test_sample_many_yields_the_same_by_workers_as_by_this_process() -> None:
     assert "ends its process" in str(shared[-1].error)
 
 
+@pytest.mark.long
 def test_sample_many_ends_its_workers_when_it_is_left() -> None:
     run = equidrift.sample_many(itertools.repeat("CCO"), model=Shaker(), workers=1)
     assert next(run).name == "CCO"

@@ -29,6 +29,7 @@ def test_refine_returns_the_same_by_workers_as_by_this_process() -> None:
     assert shared.provenance == alone.provenance
 
 
+@pytest.mark.long
 def test_refine_says_so_when_a_batch_ends_its_workers() -> None:
     with pytest.raises(WorkerDiedError, match="SIGKILL"):
         equidrift.refine(make_ensemble("imine"), model=DeadlyShrinker(), workers=1)

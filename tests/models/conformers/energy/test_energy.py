@@ -324,6 +324,7 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.long
 def test_training_lowers_the_errors_of_forces_and_energies(
     config: dict[str, Any], tmp_path: Path
 ) -> None:

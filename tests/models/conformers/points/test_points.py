@@ -76,6 +76,7 @@ def test_points_with_their_labels_exchanged_are_other_points() -> None:
     assert (swapped[:, 0] - network(x, one)[:, 0]).abs() > 1e-5
 
 
+@pytest.mark.long
 def test_samples_keep_rigid_distances_and_the_hand_that_all_training_sets_have(
     model: PointModel,
 ) -> None:
@@ -87,6 +88,7 @@ def test_samples_keep_rigid_distances_and_the_hand_that_all_training_sets_have(
     assert (np.sign(volumes(made, four)) == np.sign(volumes(hinges(1), four))).all()
 
 
+@pytest.mark.long
 def test_a_sample_depends_on_its_seed_and_place_alone(model: PointModel) -> None:
     many, few = model.sample(6, seed=1, steps=10), model.sample(2, seed=1, steps=10)
     np.testing.assert_allclose(few, many[:2], rtol=0, atol=1e-9)
@@ -94,6 +96,7 @@ def test_a_sample_depends_on_its_seed_and_place_alone(model: PointModel) -> None
     assert np.abs(many.mean(1)).max() < 1e-9
 
 
+@pytest.mark.long
 def test_units_of_the_sets_are_those_of_the_samples(model: PointModel) -> None:
     large = PointModel.fit(
         10 * hinges(300),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from equidrift.models.shared.backbones.local_frames import LocalFrameNetwork, soft_axes
@@ -76,6 +77,7 @@ def told_apart(make) -> float:
     return float((net(*unseen).scalars[..., 0].sum(1).sign() == answer).float().mean())
 
 
+@pytest.mark.long
 def test_r_and_s_are_learned_by_frames_and_never_by_distances():
     assert told_apart(LocalFrameNetwork) == 1.0
     assert abs(told_apart(RadialNetwork) - 0.5) < 0.1

@@ -83,6 +83,7 @@ def fall(make, sizes: Sizes, steps: int = 150) -> float:
     return float(loss.detach() / wanted.square().mean())
 
 
+@pytest.mark.long
 def test_a_field_is_learned_when_its_vector_is_given_and_not_otherwise():
     sizes = Sizes(out_scalars=1, out_vectors=1, width=16, layers=1, global_vectors=1)
     told = fall(SubequivariantNetwork, sizes)

@@ -20,7 +20,7 @@ data: $data/train
 held_out: [$data/gfn2_val.npz]
 gfn2_share: 0.3
 name: se3-distance
-init: se3-distance-2
+init: se3-distance
 licence: MIT
 schedule: {learning_rate: 0.0007}
 training_data: "QM9 training bucket: ETKDGv3+MMFF94 conformers (RDKit), GFN2-xTB ensembles (tblite) of 1,456 molecules"

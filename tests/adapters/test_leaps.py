@@ -198,6 +198,7 @@ def test_ase_leaps_from_where_it_stands_and_settles_by_its_calculator(
         assert 2 * 20 < counting.asked < 200, "leaps settle by the calculator, and cost no more"
 
 
+@pytest.mark.long
 def test_exact_twin_moves_a_simulation_by_the_density_that_it_was_trained_to(
     weights: str,
 ) -> None:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "02_ase_generator_optimiser_db.py"
 
 
+@pytest.mark.long
 def test_ase_example(tmp_path):
     assert len(EXAMPLE.read_text().splitlines()) <= 40
     done = subprocess.run(

@@ -27,6 +27,7 @@ def output_of(name: str, argument: str, folder: Path, *more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_openmm_example_accepts_proposals_and_writes_a_trajectory(tmp_path):
     lines = output_of("05_openmm_proposals.py", "60", tmp_path)
     assert (
@@ -48,6 +49,7 @@ def test_openmmtools_example_accepts_proposals_at_every_temperature(tmp_path):
     ).is_file()
 
 
+@pytest.mark.long
 def test_ase_with_gfn2(tmp_path):
     pytest.importorskip("tblite")
     lines = output_of("07_ase_gfn2_monte_carlo.py", "3", tmp_path)

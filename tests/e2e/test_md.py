@@ -101,7 +101,10 @@ def chain_of(output: Path) -> tuple[np.ndarray, np.ndarray]:
         return data["torsions_rad"], data["energies_eV"]
 
 
-@pytest.mark.parametrize("suffix", [".xtc", pytest.param(".dcd", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "suffix",
+    [pytest.param(".xtc", marks=pytest.mark.long), pytest.param(".dcd", marks=pytest.mark.slow)],
+)
 def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
     options = [
         "CCCO",

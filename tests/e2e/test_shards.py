@@ -68,6 +68,7 @@ def test_jobs_make_the_file_of_one_process_when_their_shards_are_merged(
     assert not (tmp_path / "x.sdf.shards").exists()
 
 
+@pytest.mark.long
 def test_folder_of_another_run_is_refused_by_the_name_of_what_differs(cli: Cli) -> None:
     (Path("x.sdf.shards")).mkdir()
     assert cli(*sample("x.sdf", "--shard", "3/3"))[0] == 1

@@ -179,6 +179,7 @@ TEXT = st.text(
 ).map(str.strip)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", WITH_GRAPH)
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -153,6 +153,7 @@ def test_dotted_strings_stand_in_the_registry_and_the_records_alone(path: Path) 
     assert not found, f"{found[0]!r} hides an import; name it in plugin/registry/tables.py"
 
 
+@pytest.mark.long
 def test_every_dotted_string_of_the_registry_leads_somewhere() -> None:
     table = (ROOT / "plugin/registry/tables.py").read_text()
     texts = re.findall(r'"(equidrift\.[\w.]+):(\w+)"', table)

@@ -50,6 +50,7 @@ class TestRunApart:
         assert run_apart(calls.talk, timeout_s=LIMIT_S) == "answered"
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.long
     def test_time_limit_ends_a_loop_and_says_how_long_it_had(self):
         with pytest.raises(
             TimeLimitError, match=r"embedding of CCO took longer than 0\.2 s"

@@ -25,6 +25,7 @@ def run(folder: Path, molecules: int, monkeypatch: pytest.MonkeyPatch, part: str
     tool("make_leaps").main()
 
 
+@pytest.mark.long
 def test_leaps_are_the_same_when_their_making_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

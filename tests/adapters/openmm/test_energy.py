@@ -52,6 +52,7 @@ def test_constrained_systems_and_other_shapes_are_refused(system: tuple[Any, Any
         SystemEnergy(system[1])(np.zeros((22, 3)))
 
 
+@pytest.mark.long
 def test_shipped_generator_is_worth_its_weights(system: tuple[Any, Any, Any]) -> None:
     generator = load_boltzmann("ala2")
     energy = SystemEnergy(system[1])

@@ -105,6 +105,7 @@ def in_water():
     return modeller.topology, modeller.positions, field, (first, second)
 
 
+@pytest.mark.long
 def test_ligands_in_water_keep_their_inner_energy_and_water_its_own(in_water):
     topology, positions, field, (first, second) = in_water
     system = field.createSystem(topology, nonbondedMethod=app.PME, nonbondedCutoff=1.0)

@@ -46,6 +46,7 @@ def dynamics(n_steps: int = 5) -> mcmc.LangevinDynamicsMove:
     return mcmc.LangevinDynamicsMove(timestep=1 * unit.femtosecond, n_steps=n_steps)
 
 
+@pytest.mark.long
 def test_moves_sample_the_torsion_of_the_state(contexts):
     move, thermodynamic, sampler = TorsionProposalMove(LOPSIDED, 30, seed=1), at(400), start()
     context, _ = contexts.get_context(thermodynamic)
@@ -176,6 +177,7 @@ def test_stiff_bonds_hold_half_a_kT_beside_langevin_dynamics(contexts):
     assert blocks.std(ddof=1) / np.sqrt(20) < 0.015
 
 
+@pytest.mark.long
 def test_replica_exchange_with_storage_and_resume(tmp_path, contexts):
     move = mcmc.SequenceMove([TorsionProposalMove(LOPSIDED, 5, seed=3), dynamics()])
     thermodynamic = [at(kelvin) for kelvin in (300, 400, 500)]

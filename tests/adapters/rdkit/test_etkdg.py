@@ -232,6 +232,7 @@ def embedding_calls(monkeypatch) -> list[int]:
     return calls
 
 
+@pytest.mark.long
 def test_molecule_that_never_embeds_costs_the_same_for_many_seeds(monkeypatch):
     from equidrift.adapters.rdkit import rungs
 

@@ -60,6 +60,7 @@ def test_log_prob_is_the_density_by_finite_differences(name):
         assert float(generator.log_prob(x)) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.long
 def test_log_prob_of_the_shipped_generator_is_the_density_by_finite_differences():
     generator = load_boltzmann("ala2")
     x, expected = log_density(generator, latent_of(generator, 1))

@@ -80,6 +80,7 @@ def test_hutchinson_agrees_with_the_trace() -> None:
     )
 
 
+@pytest.mark.long
 def test_conditional_density_is_the_posteriors() -> None:
     model = gp_model(centre=1.0, scale=2.0)
     x, y = np.array([0.0, 0.3]), np.array([0.5, 2.0])

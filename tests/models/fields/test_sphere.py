@@ -203,6 +203,7 @@ def test_log_prob_of_two_places_is_the_sum_of_their_heat_kernels() -> None:
     assert made == pytest.approx([log_kernel(angles, 0.2).sum()], abs=0.03)
 
 
+@pytest.mark.long
 def test_log_prob_by_probes_is_that_by_the_trace() -> None:
     track = at_angles(np.array([0.3, 0.9]))[None]
     exact = HeatModel(0.2).log_prob([0.0, 1.0], track, steps=2)

@@ -74,6 +74,7 @@ def test_valid_draws_keep_their_cuts_and_are_not_the_start(model: JointModel) ->
     assert all(Chem.MolFromSmiles(text).HasSubstructMatch(core) for text in smiles)
 
 
+@pytest.mark.long
 def test_generate_replaces_a_part(model: JointModel) -> None:
     made = equidrift.generate(
         1, model=model, fragment=whole("CC(C)OC(=O)N"), replace="[NH2]", seed=1, steps=25

@@ -36,6 +36,7 @@ def best_of(candidates: int, **options: Any) -> BestOf:
     return BestOf(Many(**options), chooser, candidates)
 
 
+@pytest.mark.long
 def test_the_nearest_is_kept() -> None:
     seeds = np.arange(12)
     sizes = [

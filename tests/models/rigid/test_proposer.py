@@ -244,6 +244,7 @@ def water_and_sodium() -> tuple[app.Topology, openmm.System]:
     return topology, system
 
 
+@pytest.mark.long
 def test_openmm_samples_a_rigid_water_beside_an_ion(learned):
     topology, system = water_and_sodium()
     platform = openmm.Platform.getPlatform("Reference")
@@ -260,6 +261,7 @@ def test_openmm_samples_a_rigid_water_beside_an_ion(learned):
     assert sampler.statistics.acceptance > 0.1
 
 
+@pytest.mark.long
 def test_openmmtools_samples_a_rigid_water_beside_an_ion(learned):
     state = states.ThermodynamicState(water_and_sodium()[1], 300 * unit.kelvin)
     sampler = states.SamplerState(START_A * unit.angstrom)
@@ -279,6 +281,7 @@ class WaterIon(Calculator):
         self.results = {"energy": float(water_ion.energy_eV(self.atoms.positions))}
 
 
+@pytest.mark.long
 def test_ase_samples_a_rigid_water_beside_an_ion(learned):
     atoms = Atoms("OH2Na", START_A, calculator=WaterIon())
     mc = ProposalMonteCarlo(atoms, learned.proposer, 300, n_proposals=4, seed=2)

@@ -98,6 +98,7 @@ def test_exact_for_the_limiting_gp(mode: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_exact_for_another_limiting_kernel() -> None:
     assert (
         worst(

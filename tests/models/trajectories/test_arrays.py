@@ -293,6 +293,7 @@ def overdrive(network: torch.nn.Module) -> None:
             p.mul_(1e9 if "move" in name else 1.0)
 
 
+@pytest.mark.long
 def test_invention_of_arrays(tmp_path: Path, spring: nbody.NBody) -> None:
     settings = {
         "network": {"width": 16, "layers": 1},

@@ -18,6 +18,7 @@ def systems():
     return backbones.one_step(0, 160)
 
 
+@pytest.mark.long
 def test_systems_are_the_same_when_they_are_drawn_in_another_batch(systems):
     again = backbones.one_step(150, 160)
     assert torch.equal(systems[150:].later, again.later)

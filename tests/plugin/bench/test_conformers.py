@@ -16,6 +16,7 @@ from equidrift.records import Molecule
 from equidrift.registry import make_model
 
 
+@pytest.mark.long
 def test_drug_size_rows_have_errors_and_counts_for_every_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -99,6 +99,7 @@ def test_rows_of_what_is_not_shipped_are_left_out() -> None:
     assert network_rows("x/y", "field-nothing", [], 1, {}) == []
 
 
+@pytest.mark.long
 def test_rows_of_networks_hold_the_optimum_of_the_same_functions() -> None:
     sets = test_sets_1d("se", 0.0, 20)[:2]
     flow = {"steps": 4, "first_std": 1e-2}

@@ -50,6 +50,7 @@ def test_limits_that_know_more_are_nearer_to_the_optimum_before_any_training() -
     assert [values["knows_generator"] for values in lacks.values()] == [0, 0, 0, 0, 1]
 
 
+@pytest.mark.long
 def test_rejection_finds_the_posterior_of_the_context() -> None:
     values, kept = rejection(batches=2, nearest=0.3)
     assert kept > 100 and values["mean_error_sd"] < 0.5 and values["covariance_error"] < 0.8

@@ -96,6 +96,7 @@ def test_ladder_tells_chains_that_drift_away_from_those_that_stay() -> None:
     assert "torsion_JSD_100" not in ladder(stays[:, :20], run, rng)
 
 
+@pytest.mark.long
 def test_rows_are_made_of_the_dynamics_that_are_there(
     tmp_path: Path, leap_training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from equidrift.bench import scale
 
 
+@pytest.mark.long
 def test_table_has_the_same_molecules_in_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "QUICK_MOLECULES", 3)
     monkeypatch.setattr(scale, "WORKERS", (None, 1))

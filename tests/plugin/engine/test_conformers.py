@@ -161,6 +161,7 @@ def test_a_run_continues_from_the_end_of_any_window(
             np.testing.assert_array_equal(mine.ensemble.positions_A, theirs.ensemble.positions_A)
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 9), st.booleans(), st.data())
 def test_a_run_continues_within_any_window(

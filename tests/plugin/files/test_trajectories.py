@@ -251,6 +251,7 @@ def test_sample_paths() -> None:
     ]
 
 
+@pytest.mark.long
 @given(
     stops=st.lists(st.integers(0, 8), max_size=6),
     suffix=st.sampled_from([".npz", ".extxyz", ".dcd"]),

@@ -55,6 +55,7 @@ def frames_of(phi: np.ndarray) -> np.ndarray:
     return TREE.set_torsions(BUTANE, phi[:, None])
 
 
+@pytest.mark.long
 def test_recycled_frames_keep_equilibrium_and_mend_what_is_missing():
     rng = np.random.default_rng(0)
     grid = np.linspace(-np.pi, np.pi, 4001)

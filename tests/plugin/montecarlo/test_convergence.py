@@ -27,6 +27,7 @@ def chains_of(rho: float, n: int, shifts: tuple[float, ...], scale: float = 1.0)
     return np.array(rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shifts", [(0.0, 0.0), (0.0, 0.3, 0.0, 0.1)])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("n", [400, 401])

@@ -146,6 +146,7 @@ def test_flux_between_cells_balances(name):
     )
 
 
+@pytest.mark.long
 def test_blocks_and_single_proposals_accept_alike():
     one = Statistics()
     rng, x, u = np.random.default_rng(3), BUTANE, energy(BUTANE)

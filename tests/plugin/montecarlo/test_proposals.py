@@ -86,6 +86,7 @@ def test_samples_follow_the_density(name):
     assert fits(drawn[:, 1:], conditional, bins=9, fine=16) > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DENSITIES)
 def test_chains_keep_the_target_and_balance_whatever_is_proposed(name):
     target, density, rng = two_basins(), DENSITIES[name](), np.random.default_rng(2)

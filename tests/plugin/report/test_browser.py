@@ -24,6 +24,7 @@ SWITCHES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not CHROMIUM, reason="needs a Chromium")
 def test_page_runs_under_its_policy_without_network(tmp_path: Path) -> None:
     evil = "<b>evil</b></script><script>document.title='ran'</script>"

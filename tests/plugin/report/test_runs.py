@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run.xtc"
 
 
+@pytest.mark.long
 def test_trajectory_is_played_with_its_times(tmp_path: Path) -> None:
     options = Options(top=str(DATA / "aspirin.pdb"))
     done = write_report([DATA / "aspirin.xtc"], tmp_path / "r.html", options=options)

@@ -21,6 +21,7 @@ def test_generate_returns_the_same_by_workers_as_by_this_process() -> None:
         assert one.provenance == other.provenance
 
 
+@pytest.mark.long
 def test_refine_returns_the_same_by_workers_as_by_this_process() -> None:
     given = make_ensemble("imine")
     alone = equidrift.refine(given, model=Shrinker(), batch_size=1)

@@ -398,6 +398,7 @@ def test_refinement_lowers_the_energy_keeps_order_and_passes_missing_conformers_
     np.testing.assert_allclose(second, model.refine_many([(other, y[None])], steps=5)[0], atol=1e-5)
 
 
+@pytest.mark.long
 def test_held_atoms_stay_and_bounds_pull(weights: Path) -> None:
     model = EnergyModel(str(weights))
     molecule, x = conformer("CCO")

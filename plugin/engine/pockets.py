@@ -123,18 +123,10 @@ def _strain_kcal_mol(molecule: Molecule, positions_A: Floats) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Receptor:
-    """A pocket as it was read.
+    """A pocket as it was read."""
 
-    Attributes
-    ----------
-    atoms : Ensemble
-        One conformer.
-    notes : tuple of str
-        What was left out of it or added, and why.
-    """
-
-    atoms: Ensemble
-    notes: tuple[str, ...] = ()
+    atoms: Ensemble  # one conformer
+    notes: tuple[str, ...] = ()  # what was left out of it or added, and why
 
     def cleared(self, centre_A: Floats) -> Receptor:
         """Without the ligands that lie where others are wanted, within 4 A of a place (3,).

@@ -30,6 +30,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return caller(monkeypatch, capsys)
 
 
+@pytest.mark.long
 def test_fifty_conformers_of_ibuprofen(cli: Cli) -> None:
     code, out, err = cli("sample", IBUPROFEN, "-n", 50, "-o", "ibuprofen.sdf", "--model", "etkdg")
     assert (
@@ -330,6 +331,7 @@ def test_doctor_reports_what_is_broken(cli: Cli, monkeypatch: pytest.MonkeyPatch
     assert code == 1 and "libGL [not found]" in out and 'pip install "equidrift[xtb]"' in out
 
 
+@pytest.mark.long
 def test_help_and_version() -> None:
     """Through the interpreter, as the console script does it."""
     start = [sys.executable, "-m", "equidrift.cli.main"]

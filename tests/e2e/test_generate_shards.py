@@ -123,6 +123,7 @@ def test_one_process_takes_up_what_the_jobs_have_drawn(
     assert not Path("x.sdf.shards").exists()
 
 
+@pytest.mark.long
 def test_draws_of_another_run_are_dropped_when_they_may_be(cli: Cli) -> None:
     assert cli(*generate("x.sdf", "--shard", "1/2"))[0] == 0
     code, _, told = cli(*generate("x.sdf", "--seed", 5, "--overwrite"))

@@ -55,6 +55,7 @@ def alanine_dipeptide(tmp_path_factory) -> Path:
 QUICK = ["--adapt", "8ps", "--time", "6ps", "--md-steps", "50", "--n-proposals", "5"]
 
 
+@pytest.mark.long
 def test_smiles_prints_basins_with_errors(tmp_path):
     done = run("CCCC", *QUICK, "--proposals", "mixture", "-o", "b.xtc", folder=tmp_path)
     assert "MMFF94 at 300 K, 6 ps on Reference -> b.xtc" in done.stdout
@@ -64,6 +65,7 @@ def test_smiles_prints_basins_with_errors(tmp_path):
     assert len(mda.Universe(str(tmp_path / "b.top.pdb"), str(tmp_path / "b.xtc")).trajectory) == 60
 
 
+@pytest.mark.long
 def test_pdb_with_amber_files_as_json(tmp_path, alanine_dipeptide):
     options = ["--forcefield", "amber96.xml,amber96_obc.xml", "--proposals", "histogram", "--json"]
     done = run(str(alanine_dipeptide), *QUICK, *options, "-o", "a.dcd", folder=tmp_path)

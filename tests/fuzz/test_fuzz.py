@@ -101,6 +101,7 @@ def test_smiles_brings_a_molecule_or_an_error_of_ours(part, tmp_path):
     assert any(accepted) and not all(accepted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smiles", CORPUS, ids=[f"{k}" for k in range(len(CORPUS))])
 def test_smiles_of_the_corpus_brings_a_molecule_or_an_error_of_ours(smiles, tmp_path):
     read_check_write(smiles, tmp_path)

@@ -140,6 +140,7 @@ def test_no_conformer_possible() -> None:
         sample("[H][C@]12O[C@@]1([H])O2", 1, model="etkdg", max_attempts=2)
 
 
+@pytest.mark.long
 def test_mmff_relaxation_lowers_energies_and_prunes_behind_it() -> None:
     raw = sample(IBUPROFEN, 20, model="etkdg", seed=1)
     relaxed = sample(IBUPROFEN, 20, model="etkdg", seed=1, relax="mmff")

@@ -202,6 +202,7 @@ def test_core_loads_no_torch_and_no_host(statement: str) -> None:
     assert not loaded_by(statement) & (HOSTS | {"torch", "scipy", "tblite", "pydantic", "yaml"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "module", ["ase.io", "ase.dynamics", "mdanalysis.universe", "openmm.proposer"]
 )

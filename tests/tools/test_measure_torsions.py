@@ -18,6 +18,7 @@ SMILES = "CCCCCCCCCO"  # 32 atoms
 SOURCES = ("etkdg", "diffusion", "uniform")
 
 
+@pytest.mark.long
 def test_every_way_is_measured_at_equal_count_and_at_equal_time(tmp_path: Path) -> None:
     molecule, x = conformer(SMILES)
     np.savez(

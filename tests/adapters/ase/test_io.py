@@ -105,6 +105,7 @@ def test_the_entry_point_is_registered():
     assert ioformats["equidrift"].module_name == "equidrift.adapters.ase.io"
 
 
+@pytest.mark.long
 def test_the_entry_point_loads_neither_torch_nor_other_hosts():
     """And without a warning: ASE imports it while `ase.io.formats` is half loaded."""
     code = """

@@ -219,6 +219,7 @@ class OneSided(HeatBathProposer):
         self.circles = [Turn(tree, k, terms) for k in range(tree.n_torsions)]
 
 
+@pytest.mark.long
 def test_turns_that_are_not_reversible_are_replaced_at_the_start_with_a_warning():
     system = chain()
     skipping(system)

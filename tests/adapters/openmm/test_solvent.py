@@ -230,6 +230,7 @@ def test_bonds_of_a_large_molecule_turn_if_they_take_few_atoms_along() -> None:
     assert statistics.acceptance == 1.0  # the terms hold all that turning changes
 
 
+@pytest.mark.long
 def test_more_is_accepted_if_the_particles_round_the_chain_are_read() -> None:
     assert sampled(box, 100)[1] > 2 * sampled(box, 100, read=False)[1]
 

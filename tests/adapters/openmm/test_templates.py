@@ -272,6 +272,7 @@ def test_force_field_that_asks_more_of_each_atom_is_refused(files, term):
         force_field(ensemble, files=opened).createSystem(ensemble.to_openmm()[0])
 
 
+@pytest.mark.long
 def test_ligand_has_an_implicit_solvent_whose_radii_are_those_of_elements():
     ensemble = made(LIGANDS[0])
     topology, positions = ensemble.to_openmm()

@@ -64,6 +64,7 @@ def test_seeds_zero_and_one_differ():
     assert np.abs(a - b).max() > 0.1
 
 
+@pytest.mark.long
 def test_what_cannot_be_embedded_is_nan_in_its_place():
     positions = ETKDG(max_attempts=2).sample(IMPOSSIBLE, sample_seeds(0, 0, 3))
     assert positions.shape == (3, IMPOSSIBLE.n_atoms, 3) and np.isnan(positions).all()

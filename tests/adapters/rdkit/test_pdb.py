@@ -114,6 +114,7 @@ def test_chains_and_insertion_codes_are_kept():
     assert set(record.molecule.chain_ids) == {"B"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gly_icode.pdb", "ala2_chains.pdb", "pep_KE.pdb", "pep_HID.pdb"])
 def test_openmm_finds_its_templates_for_what_was_read(name):
     from openmm import app
@@ -209,6 +210,7 @@ def test_histidine_with_hydrogen_on_delta_is_neutral(name):
     assert all(record.molecule.formal_charges[k] == 0 for k in match)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sequence", "charge"),
     [("AAA", 0), ("AFS", 0), ("ADA", -1), ("AKA", 1), ("GGG", 0), ("RPW", 1), ("HCY", 0)],
@@ -236,6 +238,7 @@ def test_peptide_of_openmms_modeller_has_the_charges_of_its_hydrogens(
     app.ForceField("amber14-all.xml").createSystem(topology)
 
 
+@pytest.mark.long
 def test_charge_that_the_hydrogens_deny_is_refused(modeller_pdb):
     (record,) = read_molecules(modeller_pdb("AKA"), charge=0)
     assert "charge" in record.error and record.molecule is None

@@ -160,6 +160,7 @@ def test_volume_of_the_chart_is_autograds(generator: BoltzmannGenerator) -> None
     )
 
 
+@pytest.mark.long
 def test_density_of_three_atoms_integrates_to_one() -> None:
     """By quadrature over both bonds and the angle, the volume element written down
     anew.
@@ -181,6 +182,7 @@ def test_density_of_three_atoms_integrates_to_one() -> None:
     assert density.sum() * cell == pytest.approx(1.0, abs=2e-3)
 
 
+@pytest.mark.long
 def test_density_of_four_atoms_integrates_to_one() -> None:
     """By importance sampling from plain normals and a uniform torsion, independent of
     the flow.
@@ -251,6 +253,7 @@ def test_samples_do_not_depend_on_the_batch_and_keep_their_centres() -> None:
     assert not np.allclose(generator.sample(5, 3)[0], few)
 
 
+@pytest.mark.long
 def test_samples_of_a_range_lie_in_it_with_the_density_within_it() -> None:
     generator = toy_generator("peroxide")
     low, high = 2.0, 5.0  # across pi
@@ -456,6 +459,7 @@ def test_weights_of_energies_that_are_not_finite_are_zero() -> None:
     assert np.isneginf(log_w[1:]).all() and log_w[0] == pytest.approx(-0.1 / KT)
 
 
+@pytest.mark.long
 def test_free_energy_difference_of_one_set_and_its_error() -> None:
     rng = np.random.default_rng(1)
     spread = []

@@ -68,6 +68,7 @@ def test_likelihood_of_the_flow_is_the_gps() -> None:
     )  # at t = 1 the data is not quite gone
 
 
+@pytest.mark.long
 def test_hutchinson_agrees_with_the_trace() -> None:
     diffusion = loud(make_kernel("white"), SCALAR)
     x, y = (

@@ -147,6 +147,7 @@ def test_reverse_brings_back_a_point_and_langevin_stays() -> None:
     assert float((y * origin).sum(-1).mean()) == pytest.approx(np.exp(-0.05), abs=0.01)
 
 
+@pytest.mark.long
 def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
     t = np.arange(6) * 0.25
     tracks = unit_vectors(

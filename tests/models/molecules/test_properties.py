@@ -120,6 +120,7 @@ def test_hops_are_bonds_between_atoms() -> None:
     assert batch.hops.max() == 4 and batch.composition[0].tolist() == [10, 4, 0, 0, 0, 1]
 
 
+@pytest.mark.long
 def test_training_resumes_exactly_and_leaves_a_card(toy: Path, tmp_path: Path) -> None:
     config = {"data": str(toy), "network": SMALL, "batch": 4, "bfloat16": False}
     config |= {"schedule": {"steps": 24, "warmup_steps": 1, "checkpoint_s": 0.2}}

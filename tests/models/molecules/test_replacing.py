@@ -61,6 +61,7 @@ def test_only_the_cuts_grow_and_nothing_held_moves(
     assert len(at_sites) == cuts
 
 
+@pytest.mark.long
 def test_valid_draws_keep_their_cuts_and_are_not_the_start(model: JointModel) -> None:
     start = whole("Cc1ccc(F)cc1")
     settings = make_settings(model, fragment=start, replace="F", seed=1, steps=25)

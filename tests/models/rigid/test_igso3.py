@@ -25,6 +25,7 @@ def quadrature() -> tuple[np.ndarray, np.ndarray]:
     return (x + 1) * np.pi / 2, w * np.pi / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("eps", WIDTHS)
 def test_angles_are_normalised_and_have_the_character_of_the_heat_kernel(eps):
     angle, weight = quadrature()

@@ -120,6 +120,7 @@ def test_batches_are_larger_when_the_device_is_no_cpu() -> None:
     assert pick_device("cpu") == torch.device("cpu")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("room", ROOMS)
 def test_tensors_name_their_device(room: str) -> None:
     bare = [

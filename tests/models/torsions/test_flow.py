@@ -143,6 +143,7 @@ def test_samples_follow_the_density_of_the_discretised_sampler(m):
     assert np.allclose(log_q[:50], flow.log_prob(phi[:50]), atol=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_the_ode_has_the_density_that_quadrature_gives(m):
     diffusion, log_prob = true_diffusion(m, np.geomspace(6.0, 0.3, 160))
@@ -193,6 +194,7 @@ def test_local_moves_with_bad_scores_keep_the_target(m, depth):
     assert balanced(before, after) > 0.01
 
 
+@pytest.mark.long
 def test_a_wrong_sign_of_the_ratio_is_found_out_in_both_kinds_of_move():
     target = two_basins(1)
     before, after, _ = local_chain(target, bad_diffusion(1), 1, sign=-1.0)

@@ -375,6 +375,7 @@ def test_moves_of_the_diffusion_keep_a_density_that_it_does_not_know(make):
     assert np.abs(waves.mean(axis=0) / errors).max() < 4.5
 
 
+@pytest.mark.long
 def test_blocks_that_the_diffusion_cannot_draw_are_refused():
     for m, width in ((2, None), (5, 2), (5, 6), (8, 7)):
         tree, frames = crowded(m)

@@ -372,6 +372,7 @@ def test_invention_of_molecules() -> None:
         invent(make_trajectory_model("geotdm"), water, 4, sample_seeds(0, 0, 1))
 
 
+@pytest.mark.long
 def test_unconditional_diffusion_of_a_molecule(tmp_path: Path) -> None:
     folder = Path(__file__).parents[3] / "examples" / "data"
     config = {
@@ -475,6 +476,7 @@ def test_training_on_an_npz_of_ones_own(tmp_path: Path, spring: nbody.NBody) -> 
         run_training(config | {"data": f"arrays:{tmp_path / 'none.npz'}"}, tmp_path / "other", None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["train_nbody", "train_nbody_field", "train_pedestrians", "train_pedestrians_density"]
 )

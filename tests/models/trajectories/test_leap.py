@@ -182,6 +182,7 @@ def weights(leap_training: dict[str, Any]) -> str:
     return str(leap_training["weights"])
 
 
+@pytest.mark.long
 def test_training_lowers_the_held_out_loss(leap_training: dict[str, Any]) -> None:
     assert leap_training["held_out_loss_after"] < leap_training["held_out_loss_before"]
 

@@ -151,6 +151,7 @@ def test_dynamics_turn_and_drift_with_the_frames_given(
     np.testing.assert_allclose(moved, ahead(frames) @ turn + boost[10:15], atol=1e-3)
 
 
+@pytest.mark.long
 def test_gap_is_joined_from_both_sides_when_frames_follow_it(
     dynamics: tuple[Molecule, Array, Array],
 ) -> None:

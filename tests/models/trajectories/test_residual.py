@@ -43,6 +43,7 @@ def numbers(count: int, d: int = 3) -> Tensor:
     return torch.randn(count, T, N, d, dtype=torch.float64, generator=generator)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("steps", "within"), [(1000, 0.03), (50, 0.03), (20, 0.05), (10, 0.2)])
 def test_published_diffusion_keeps_the_spread_of_a_gaussian_in_fewer_steps(
     monkeypatch: pytest.MonkeyPatch, steps: int, within: float

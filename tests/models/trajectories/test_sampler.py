@@ -37,6 +37,7 @@ def ends(model: Any, trajectory: Trajectory, frames: int = 3) -> np.ndarray:
     return model.continue_(trajectory, frames, sample_seeds(0, 0, 1))[0].positions_A
 
 
+@pytest.mark.long
 def test_symmetries_and_boost(mean_path: Any) -> None:
     """Rotation, reflection, translation, time shift, permutation of like atoms and
     boost, to 1e-5 of what moves.

@@ -73,6 +73,7 @@ def test_true_pose_of_a_scan_has_no_error_and_another_one_its_own() -> None:
     assert off == pytest.approx((0, 1 / size, 1 / size), abs=1e-6)
 
 
+@pytest.mark.long
 def test_iterative_closest_points_end_at_a_pose_that_is_near() -> None:
     model, scan, truth = align_clouds.scanned(0.0, False, 0)
     turn, shift = align_clouds.icp(scan, model)

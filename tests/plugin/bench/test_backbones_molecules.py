@@ -98,6 +98,7 @@ def test_nothing_is_measured_without_the_folder(monkeypatch: pytest.MonkeyPatch)
     assert bench.molecule_rows(False, silent) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (DATA / "rmd17").is_dir(), reason="EQUIDRIFT_DATA holds no rmd17")
 def test_frames_and_gaps_are_read_in_ev() -> None:
     train, unseen, scale_eV = bench.rmd17(DATA, "ethanol", 30)

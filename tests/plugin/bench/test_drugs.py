@@ -66,6 +66,7 @@ def test_rows_of_a_model_beside_controls(data: Path, made: Path, tmp_path: Path)
     assert len(said) == 6
 
 
+@pytest.mark.long
 def test_samples_without_fault_are_nearer_to_zinc_than_others(data: Path) -> None:
     zinc = benchmark.Zinc.read(30)
     assert set(zinc.reference).isdisjoint(zinc.others) and zinc.reference and zinc.others

@@ -74,6 +74,7 @@ def test_the_correctors_gain() -> None:
     )
 
 
+@pytest.mark.long
 def test_stereographic_gp() -> None:
     """Known places are kept, and areas are those of the projection."""
     t = np.arange(25) * 0.25

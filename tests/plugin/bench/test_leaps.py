@@ -34,6 +34,7 @@ def test_wells_are_told_about_the_cut_at_180_degrees() -> None:
     assert wells(np.array([3.1, -3.1, 1.0, -1.0])).tolist() == [0, 0, 1, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lag", [1, 5])
 def test_timescale_is_the_chains_at_any_lag(lag: int) -> None:
     """The second eigenvalue of STEP is 1 - 3 (1 - STAY) / 2."""

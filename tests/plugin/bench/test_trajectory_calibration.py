@@ -118,6 +118,7 @@ def test_log_density_of_exact_samples_is_the_entropy_and_far_ones_are_bounded() 
     assert (negative_log_density(made, truth + 1e4) == LARGEST_NLL).all()
 
 
+@pytest.mark.long
 def test_density_of_pedestrians_has_a_likelihood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

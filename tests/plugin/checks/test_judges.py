@@ -55,6 +55,7 @@ def test_scale_fit_finds_the_line_and_what_it_leaves() -> None:
     assert deviation == pytest.approx(0.3, abs=0.015)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not QM9.is_file(), reason="needs EQUIDRIFT_DATA/qm9_130831.npz")
 def test_scale_holds_its_error_on_molecules_that_were_held_out() -> None:
     pytest.importorskip("tblite")

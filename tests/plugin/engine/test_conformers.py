@@ -130,6 +130,7 @@ def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
         assert max(sizes) <= tasks.SIZE_SPREAD * min(sizes)
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 40), st.data())
 def test_a_run_continues_from_the_end_of_any_window(

@@ -67,6 +67,7 @@ def test_default_chooses_and_refines_by_the_energy_when_atoms_are_held() -> None
     assert held.expected_rmsd_A(molecule, np.zeros((1, molecule.n_atoms, 3))) is None
 
 
+@pytest.mark.long
 def test_conformers_around_a_core_are_lower_when_they_are_chosen_by_energy() -> None:
     molecule = Molecule.from_smiles(LARGE)
     core = equidrift.sample(molecule, 1, model="etkdg-mmff", seed=5).positions_A[0]
@@ -179,6 +180,7 @@ def test_chain_refuses_an_option_out_of_its_range(options: dict[str, object], na
         Chain(refiner=None, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_expected_distance_to_the_minimum_is_told_when_the_energy_refines() -> None:
     ensemble = equidrift.sample(LARGE, 3, model=chain())
     expected = ensemble.scores["expected_rmsd_A"]

@@ -422,6 +422,7 @@ def test_model_that_knows_a_property_of_the_graph_is_steered_to_it() -> None:
         equidrift.generate(1, model=model, targets={"logP": 20.0})
 
 
+@pytest.mark.long
 def test_bad_goals_are_told_in_one_line() -> None:
     for targets, message in (
         ({"loqP": 2.0}, "Did you mean 'logP'"),

@@ -84,6 +84,7 @@ def test_ase_counts_molecules_and_keeps_their_shape():
     np.testing.assert_allclose(after, apart, atol=1e-9)
 
 
+@pytest.mark.long
 def test_ase_gives_the_volume_of_an_ideal_gas_between_steps_of_its_dynamics():
     cells = gas()
     cells.atoms.set_masses([40.0] * N)

@@ -78,6 +78,7 @@ def test_page_lets_only_its_own_scripts_run(propanol: equidrift.Ensemble, tmp_pa
     assert sorted(allowed[1].split()) == sorted(map(hash_of, scripts))
 
 
+@pytest.mark.long
 def test_names_stay_text_when_they_look_like_markup(
     propanol: equidrift.Ensemble, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_names_stay_text_when_they_look_like_markup(
     assert "alert(1)" in tables_of(tmp_path / "r.html")["Molecules"]
 
 
+@pytest.mark.long
 def test_same_call_writes_the_same_bytes_and_may_be_repeated(
     propanol: equidrift.Ensemble, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_bench_writes_a_figure_when_asked_and_replaces_no_other_file(
     assert code == 2 and "--plot" in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_md_writes_a_figure_when_asked_and_writes_it_anew_when_it_is_extended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from tests.conftest import make_ensemble
 from tests.doubles import Baker, DeadlyShrinker, Shrinker
 
 
+@pytest.mark.long
 def test_generate_returns_the_same_by_workers_as_by_this_process() -> None:
     options = {"seed": 3, "batch_size": 2}
     alone = equidrift.generate(5, model=Baker(share=0.4), **options)

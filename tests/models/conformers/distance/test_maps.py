@@ -157,6 +157,7 @@ def test_padding_changes_nothing() -> None:
         assert not large[:, 9:].any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [5, 9, 20])
 @pytest.mark.parametrize("name", list(dm.MAPS))
 def test_gain_on_a_complete_graph_does_not_depend_on_the_coordinates(n: int, name: str) -> None:

@@ -298,6 +298,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
     return {"data": data, "validation": [data], **sizes, "schedule": {"steps": 6}}
 
 
+@pytest.mark.long
 def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +422,7 @@ def test_held_atoms_stay_and_bounds_pull(weights: Path) -> None:
     assert abs(length[1] - (apart - 0.2)) < 0.8 * abs(length[0] - (apart - 0.2))
 
 
+@pytest.mark.long
 def test_shipped_energy_brings_drug_size_molecules_nearer_to_their_gfn2_minima() -> None:
     model = EnergyModel()
     before, after = [], []
@@ -433,6 +435,7 @@ def test_shipped_energy_brings_drug_size_molecules_nearer_to_their_gfn2_minima()
     assert np.mean(after) < 0.85 * np.mean(before)
 
 
+@pytest.mark.long
 def test_shipped_energy_answers_each_element_that_its_card_claims() -> None:
     model = EnergyModel()
     assert {"H", "C", "N", "O"} <= set(model.card["elements"])

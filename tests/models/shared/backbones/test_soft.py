@@ -73,6 +73,7 @@ def broken(share, group="O(3)", seed=1):
     return 3 * kept.reshape(9, 9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", ["O(3)", "O(2) about z"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_an_injected_breaking_is_found_in_the_weights_by_its_size(group, share):
@@ -86,6 +87,7 @@ def bent(strength):
     return torch.from_numpy(np.eye(9) + strength * np.kron(np.eye(3), np.outer(z, z)))
 
 
+@pytest.mark.long
 def test_the_axis_that_the_data_keep_stays_strong_and_the_others_are_relaxed():
     before = dict.fromkeys(ABOUT, 0.5)
     layer, after = fitted(bent(0.3), ABOUT, before, relax_at=150)

@@ -108,6 +108,7 @@ def test_a_model_that_is_fitted_to_data_tells_what_the_data_break():
     assert "rotations about x" in str(report) and "1024 systems" in str(report)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRUNKS)
 def test_a_trunk_breaks_no_symmetry_that_it_promises(name):
     sizes = Sizes(width=8, layers=1, scalars=1, out_vectors=1)

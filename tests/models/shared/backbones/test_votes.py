@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -82,6 +83,7 @@ def trained() -> tuple[nn.Module, torch.Tensor]:
     return head, points
 
 
+@pytest.mark.long
 def test_a_trained_head_finds_unseen_rotations_within_a_thousandth_and_does_not_jump():
     head, points = trained()
     with torch.no_grad():

@@ -321,14 +321,14 @@ class Bench:
         from equidrift.bench.reconstruction import reconstruction_rows
 
         self.say("reconstruction")
-        return reconstruction_rows(data_folder(), self.size.embedded)
+        return reconstruction_rows(folder_given(), self.size.embedded)
 
     def spectra_rows(self) -> list[Row]:
         """Molecules found by their spectra."""
         from equidrift.bench.spectra import spectra_rows
 
         self.say("spectra")
-        return spectra_rows(data_folder(), self.size.embedded)
+        return spectra_rows(folder_given(), self.size.embedded)
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
@@ -367,8 +367,8 @@ def training_minutes(name: str) -> float:
     return total
 
 
-def data_folder() -> Path:
-    """Where the data lie that the environment names."""
+def folder_given() -> Path:
+    """The folder that EQUIDRIFT_DATA names, else this one; what is not there, is left out."""
     return Path(os.environ.get("EQUIDRIFT_DATA") or ".")
 
 

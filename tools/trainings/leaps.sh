@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# leaps.sh FOLDER [BUDGET] [MOLECULES]: MMFF94 dynamics of 2 ns of training molecules of ZINC (half a minute to a minute of a core each, 300 if
+# leaps.sh FOLDER [BUDGET] [MOLECULES]: MMFF94 dynamics of 2 ns of training molecules of ZINC (half a minute to three minutes of a core each, 300 if
 # not given), those of 30 test molecules, and the training of leaps of 1 to 100 ps (BUDGET of a core, 4h if not given).
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=$1 budget=${2:-4h} molecules=${3:-300}
 mkdir -p "$folder"
-for part in "train $molecules" "test 30"; do
-    set -- $part
-    [ -f "$folder/$1.done" ] && continue
+dynamics() { # PART MOLECULES: those that are not there yet
     python tools/make_leaps.py "$EQUIDRIFT_DATA/zinc_smiles/zinc_29k.smi" "$folder/$1" --part "$1" --molecules "$2" --seconds 36000
-    touch "$folder/$1.done"
-done
+}
+dynamics train "$molecules"
+dynamics test 30
 sed -e "s|^data:.*|data: $folder/train|" examples/train_leap.yaml >"$folder/leap.yaml"
 more=()
 [ -d "$folder/leap" ] && more=(--resume)

@@ -32,7 +32,8 @@ FIRST_MOVE = 1e-3
 class EGTNConfig(GraphSizes):
     """Sizes and switches.
 
-    `bf16`: layers multiply in bfloat16 where that is faster, positions and sums stay as they are.
+    `bf16`: layers multiply in bfloat16 where that is faster, positions and sums stay as
+    they are.
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
     "masked" all frames pass the same layers, and the temporal layers update the drawn
     ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.targets import ALIASES
 from equidrift.errors import InputError
+from equidrift.files.data import data_or_here
 from equidrift.records import Molecule
 
 __all__ = [
@@ -150,11 +151,7 @@ def find_qm9(path: Path | str | None = None) -> Path:
     """The packed file: `path`, or the first there is of EQUIDRIFT_DATA's and the
     cache's. Raises `InputError` where there is none.
     """
-    places = (
-        [Path(path)]
-        if path is not None
-        else [Path(os.environ.get("EQUIDRIFT_DATA") or ".") / FILE, cache_file()]
-    )
+    places = [Path(path)] if path is not None else [data_or_here() / FILE, cache_file()]
     for place in places:
         if place.is_file():
             return place

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from equidrift.bench.backbones_molecules import molecule_rows
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.rows import Row, means, published, row, table
+from equidrift.bench.parts import Parts, measured
+from equidrift.bench.rows import Row, means, published, row
 from equidrift.models.shared.backbones import fit
 from equidrift.models.shared.backbones.choice import TRUNKS
 from equidrift.models.shared.backbones.harmonics import gaunt_factor, paths
@@ -49,8 +50,16 @@ PUBLISHED = {
 }
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    parts: str | None = None,
+    into: str | None = None,
+) -> dict[str, Any]:
     """The table as one object; `progress` is told every part before it begins.
+
+    `parts` and `into` are those of `equidrift.bench.parts.measured`: nbody, molecules,
+    products.
 
     `full` gives every trunk five CPU-minutes of training on N-body instead of 15 seconds,
     100 seconds on each molecule of rMD17 instead of 4, and five minutes on QM9 instead of
@@ -58,6 +67,16 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     five times instead of once.
     """
     say = progress or silent
+    making: Parts = {
+        "nbody": lambda: nbody_rows(full, say),
+        "molecules": lambda: molecule_rows(full, say),
+        "products": lambda: product_rows(5 if full else 1, say),
+    }
+    return measured("backbones", making, parts, into)
+
+
+def nbody_rows(full: bool, say: Progress) -> list[Row]:
+    """Every trunk, trained here, beside no model and the published ones."""
     test = TEST if full else TEST_QUICK
     say(f"N-body: simulate {TRAIN + test} systems")
     systems = one_step(0, TRAIN + test)
@@ -67,10 +86,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         if name not in LEFT_OUT:
             say(f"N-body: {name}, {budget_s:.0f} s of CPU")
             rows.append(trunk_row(name, systems, budget_s))
-    rows += [published(f"nbody/{name}", {"MSE": value}) for name, value in PUBLISHED.items()]
-    rows += molecule_rows(full, say)
-    say("products of spherical features")
-    return table("backbones", [*rows, *product_rows(5 if full else 1)])
+    return rows + [published(f"nbody/{name}", {"MSE": value}) for name, value in PUBLISHED.items()]
 
 
 def one_step(start: int, stop: int) -> fit.Moves:
@@ -131,8 +147,9 @@ def trunk_row(name: str, systems: fit.Moves, budget_s: float) -> Row:
     return row(f"nbody/{name}", values, len(test))
 
 
-def product_rows(repeats: int) -> list[Row]:
+def product_rows(repeats: int, say: Progress = silent) -> list[Row]:
     """Cost and couplings of the products of spherical features, for each degree."""
+    say("products of spherical features")
     rows = []
     for degree in DEGREES:
         every = paths(degree, degree, degree)

@@ -9,7 +9,6 @@ molecule of n atoms costs it n^2 calls.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, means, row
+from equidrift.files.data import data_given
 from equidrift.models.molecules.data import HARTREE_EV
 from equidrift.models.shared.backbones import energies
 from equidrift.models.shared.backbones.choice import TRUNKS
@@ -42,9 +42,9 @@ TURNED = 50  # molecules that are turned
 
 def molecule_rows(full: bool, say: Progress) -> list[Row]:
     """Rows of all data sets that the folder EQUIDRIFT_DATA holds."""
-    folder = Path(os.environ.get("EQUIDRIFT_DATA", ""))
+    folder = data_given()
     rows: list[Row] = []
-    if not os.environ.get("EQUIDRIFT_DATA"):
+    if folder is None:
         return rows
     if (folder / "rmd17").is_dir():
         for molecule in MOLECULES:

@@ -12,7 +12,6 @@ without fault. Distances are to other molecules of the test part.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from equidrift.bench.molecule_work import embedded, spread
 from equidrift.bench.rows import SE, bootstrap_se, row, share_errors, table
 from equidrift.checks.molecule import Raw
 from equidrift.errors import InputError, MissingDependencyError
+from equidrift.files.data import data_or_here
 from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.joint.walk import Path as Walk
 from equidrift.models.shared.split import held_out
@@ -127,7 +127,7 @@ class Zinc:
 
         Raises `InputError` if it is missing.
         """
-        path = Path(os.environ.get("EQUIDRIFT_DATA") or ".") / FILE
+        path = data_or_here() / FILE
         if not path.is_file():
             raise InputError(
                 f"there is no {path}, the SMILES of ZINC; set EQUIDRIFT_DATA to the folder of data"

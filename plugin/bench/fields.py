@@ -20,8 +20,7 @@ functions cannot be compared.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,10 @@ from equidrift.bench.fields_learning import learning_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.rows import Row, means, published, row, table
+from equidrift.bench.parts import Parts, measured
+from equidrift.bench.rows import Row, means, published, row
 from equidrift.errors import UnknownNameError
+from equidrift.files.data import data_given
 from equidrift.models.fields.functions.data import (
     GAUSSIAN,
     SYSTEMS_1D,
@@ -76,8 +77,14 @@ PUBLISHED = {
 }
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    parts: str | None = None,
+    into: str | None = None,
+) -> dict[str, Any]:
+    """The table as one object, or some of its parts: 1d, 2d, few, cost, learning,
+    cyclones, fix, atoms.
 
     Parameters
     ----------
@@ -87,8 +94,37 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         trained within the bench have 1500 steps, else 300.
     progress : callable, optional
         Called with a line of text before every row.
+    parts, into : str, optional
+        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
+        EQUIDRIFT_DATA have no rows.
     """
-    say = progress or silent
+    say, folder = progress or silent, data_given()
+
+    def with_data(names: Sequence[str], rows: Callable[[Path], list[Row]]) -> list[Row]:
+        missing = folder is None or not all((folder / name).exists() for name in names)
+        return [] if missing or folder is None else rows(folder)
+
+    making: Parts = {
+        "1d": lambda: rows_1d(full, say),
+        "2d": lambda: rows_2d(full, say),
+        "few": lambda: few_function_rows(full, say),
+        "cost": lambda: cost_rows(say),
+        "learning": lambda: learning_rows(full, say),
+        "cyclones": lambda: with_data(
+            ["hurdat/AL.csv"], lambda data: cyclone_rows(data / "hurdat", full, say)
+        ),
+        "fix": lambda: with_data(
+            ["gfn2_conformers/qm9_val.npz"], lambda _data: fix_rows(full, say)
+        ),
+        "atoms": lambda: with_data(
+            ["rmd17", "qm9_130831.npz"], lambda data: atom_rows(data, full, say)
+        ),
+    }
+    return measured("fields", making, parts, into)
+
+
+def rows_1d(full: bool, say: Progress) -> list[Row]:
+    """Rows of functions of one variable."""
     rows: list[Row] = []
     for system in SYSTEMS_1D:
         targets = 50 if system in SYSTEMS_1D[:3] else 100
@@ -105,22 +141,17 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
                 FLOW,
                 law(system),
             )
+    return rows
+
+
+def rows_2d(full: bool, say: Progress) -> list[Row]:
+    """Rows of functions of two variables."""
+    rows: list[Row] = []
     for system in SYSTEMS_2D:
         say(f"{system}/equivariant")
         sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
         rows += system_rows(system, "equivariant", sets, len(radial_grid()) - CONTEXT_2D)
-    rows += few_function_rows(full, say)
-    say("cost and corrector")
-    rows += cost_rows()
-    rows += learning_rows(full, say)
-    data = os.environ.get("EQUIDRIFT_DATA")
-    if data and (Path(data) / "hurdat" / "AL.csv").exists():
-        rows += cyclone_rows(Path(data) / "hurdat", full, say)
-    if data and (Path(data) / "gfn2_conformers" / "qm9_val.npz").exists():
-        rows += fix_rows(full, say)
-    if data and (Path(data) / "rmd17").is_dir() and (Path(data) / "qm9_130831.npz").is_file():
-        rows += atom_rows(Path(data), full, say)
-    return table("fields", rows)
+    return rows
 
 
 def system_rows(

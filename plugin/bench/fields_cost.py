@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import Row, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import true_kernel
@@ -35,7 +36,7 @@ REJECTION_BATCH, REJECTION_BATCHES = 100_000, 20
 NEAREST = 0.15  # a function is kept if all three values are so near to the context's
 
 
-def cost_rows() -> list[Row]:
+def cost_rows(say: Progress = silent) -> list[Row]:
     """Seconds of 4 conditional samples of the network for each size, and the
     corrector's rows; none if no network is shipped.
     """
@@ -43,6 +44,7 @@ def cost_rows() -> list[Row]:
         model = FieldModel.load(MODEL)
     except UnknownNameError:
         return []
+    say("cost and corrector")
     rows = []
     for name in ("context", "query"):
         for size in SIZES:

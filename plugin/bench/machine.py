@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.files.data import data_given
 from equidrift.records import Molecule
 
 Progress = Callable[[object], None]
@@ -30,14 +31,14 @@ def data_folder() -> Path:
 
     Raises `InputError` if EQUIDRIFT_DATA does not name it.
     """
-    folder = os.environ.get("EQUIDRIFT_DATA")
-    if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():
+    folder = data_given()
+    if folder is None or not (folder / "gfn2_conformers" / "qm9_val.npz").exists():
         raise InputError(
             "the benchmark needs gfn2_conformers/qm9_val.npz in the folder that the environment "
             "variable EQUIDRIFT_DATA names; tools/make_relaxation_pairs.py shows how such data is "
             "made"
         )
-    return Path(folder)
+    return folder
 
 
 def references(path: Path, limit: int | None) -> list[System]:

@@ -22,9 +22,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,11 @@ from equidrift.bench.molecule_work import (
     sampled,
     spread,
 )
-from equidrift.bench.rows import Row, earlier_result, merged, row, share_errors, table
+from equidrift.bench.parts import measured
+from equidrift.bench.rows import Row, row, share_errors
 from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
-from equidrift.files.whole import write_json
+from equidrift.files.data import data_or_here
 from equidrift.models.molecules.data import QM9, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties
 from equidrift.protocols import MoleculeModel
@@ -141,28 +141,13 @@ def run(
     size = FULL if full else QUICK
     if limit is not None:
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})
-    chosen = chosen_parts(parts)
-    earlier = None if into is None else earlier_result(Path(into), "molecules")
     data, say = load_qm9(), progress or silent
-    result = table("molecules", [])
     with ProcessPoolExecutor(
         os.cpu_count(), mp_context=get_context("spawn"), initializer=one_thread
     ) as pool:
         bench = Bench(data, size, say, map if limit is not None else pool.map)
-        for name in chosen:
-            result["rows"] += bench.part(name)
-            if into is not None:
-                write_json(Path(into), merged(earlier, result))
-    return result
-
-
-def chosen_parts(text: str | None) -> list[str]:
-    """The parts that are named, in the order of `PARTS`; all for None."""
-    names = list(PARTS) if text is None else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in PARTS:
-            raise UnknownNameError("part of the benchmark", name, PARTS)
-    return [name for name in PARTS if name in names]
+        making = {name: partial(bench.part, name) for name in PARTS}
+        return measured("molecules", making, parts, into)
 
 
 class Bench:
@@ -321,14 +306,14 @@ class Bench:
         from equidrift.bench.reconstruction import reconstruction_rows
 
         self.say("reconstruction")
-        return reconstruction_rows(folder_given(), self.size.embedded)
+        return reconstruction_rows(data_or_here(), self.size.embedded)
 
     def spectra_rows(self) -> list[Row]:
         """Molecules found by their spectra."""
         from equidrift.bench.spectra import spectra_rows
 
         self.say("spectra")
-        return spectra_rows(folder_given(), self.size.embedded)
+        return spectra_rows(data_or_here(), self.size.embedded)
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
@@ -365,11 +350,6 @@ def training_minutes(name: str) -> float:
         elif told:
             total += float(told[1])
     return total
-
-
-def folder_given() -> Path:
-    """The folder that EQUIDRIFT_DATA names, else this one; what is not there, is left out."""
-    return Path(os.environ.get("EQUIDRIFT_DATA") or ".")
 
 
 def left_out_or(say: Progress, name: str, rows: Callable[[], list[Row]]) -> list[Row]:

@@ -39,7 +39,8 @@ from equidrift.adapters.openmm.simulation import graph_of, replica_exchange, sim
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_monte_carlo
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import Progress, data_folder, silent
-from equidrift.bench.rows import Row, row, table
+from equidrift.bench.parts import Parts, measured
+from equidrift.bench.rows import Row, row
 from equidrift.bench.sampling_blocks import blocks
 from equidrift.bench.sampling_drugs import DRUGS, ZINC, drugs
 from equidrift.bench.sampling_rigid import rigid
@@ -280,8 +281,14 @@ def tempering(peptide: Alanine, seconds: float) -> dict[str, Any]:
     return rates(np.array(phi), time.process_time() - begun)
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    parts: str | None = None,
+    into: str | None = None,
+) -> dict[str, Any]:
+    """The table as one object, or some of its parts: ala2, drugs, rigid, blocks,
+    solvated, boltzmann.
 
     Parameters
     ----------
@@ -291,30 +298,38 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         20 s, four molecules with 3 s, 1 s and 4 s.
     progress : callable, optional
         Called with a line of text before every row.
+    parts, into : str, optional
+        See `equidrift.bench.parts.measured`.
 
     Raises
     ------
     InputError
-        If the data is missing.
+        If the data is missing, or `into` holds another benchmark's result.
+    UnknownNameError
+        For another part.
     """
     say, folder = progress or silent, data_folder()
-    rows: list[Row] = []
-    parts: tuple[tuple[str, tuple[str, ...], Callable[[], list[Row]]], ...] = (
-        ("ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)),
-        (
+
+    def unless_missing(
+        name: str, files: tuple[str, ...], rows: Callable[[], list[Row]]
+    ) -> list[Row]:
+        missing = [file for file in files if not (folder / file).exists()]
+        if missing:
+            say(f"{name}: left out, {', '.join(missing)} is not in {folder}")
+        return [] if missing else rows()
+
+    making: Parts = {
+        "ala2": lambda: unless_missing(
+            "ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)
+        ),
+        "drugs": lambda: unless_missing(
             "drugs/...",
             (ZINC,),
             lambda: drugs(DRUG_SECONDS, DRUGS if full else 4, say, DRUG_MD_SECONDS[full]),
         ),
-        ("rigid-water-ion/...", (), lambda: rigid(20.0 if full else 5.0, say)),
-        ("blocks-.../...", (), lambda: blocks(BLOCKS_SECONDS[full], say)),
-        ("solvated-.../...", (), lambda: solvated(SOLVATED_SECONDS[full], say)),
-    )
-    for name, files, measured in parts:
-        missing = [file for file in files if not (folder / file).exists()]
-        if missing:
-            say(f"{name}: left out, {', '.join(missing)} is not in {folder}")
-        else:
-            rows += measured()
-    rows += boltzmann.rows(full, say)
-    return table("sampling", rows)
+        "rigid": lambda: rigid(20.0 if full else 5.0, say),
+        "blocks": lambda: blocks(BLOCKS_SECONDS[full], say),
+        "solvated": lambda: solvated(SOLVATED_SECONDS[full], say),
+        "boltzmann": lambda: boltzmann.rows(full, say),
+    }
+    return measured("sampling", making, parts, into)

@@ -7,7 +7,6 @@ same molecules, so that their ratios mean something.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -16,6 +15,7 @@ from typing import Any
 
 from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import Row, row, table
+from equidrift.files.data import data_or_here
 from equidrift.scale.many import Sampled, sample_many
 
 MODEL = "etkdg"
@@ -72,7 +72,7 @@ def _sampled(smiles: list[str], workers: int | None) -> Iterator[Sampled]:
 
 def library(count: int) -> list[str]:
     """So many SMILES: of ZINC if the data folder has it, else of DRUGS."""
-    path = Path(os.environ.get("EQUIDRIFT_DATA", "")) / LIBRARY
+    path = data_or_here() / LIBRARY
     if not path.is_file():
         return list(islice(cycle(DRUGS), count))
     lines = path.read_text().splitlines()

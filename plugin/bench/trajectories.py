@@ -10,7 +10,6 @@ are left out.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,15 @@ from equidrift.bench import trajectories_molecules as molecules
 from equidrift.bench import unconditional
 from equidrift.bench.displacements import displacements
 from equidrift.bench.machine import Progress, silent
+from equidrift.bench.parts import Parts, measured
 from equidrift.bench.pedestrians import pedestrian_rows
-from equidrift.bench.rows import Row, means, medians, row, table
+from equidrift.bench.rows import Row, means, medians, row
 from equidrift.bench.trajectories_calibration import DRAWS, covered, distances, energy_score
 from equidrift.bench.trajectories_cost import rows as cost_rows
 from equidrift.bench.trajectories_gfn2 import mean_rows, molecule_rows, shipped, speed
 from equidrift.bench.trajectories_leap_rows import LEAP, leap_rows
 from equidrift.bench.trajectories_published import paper_rows
+from equidrift.files.data import data_given
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
@@ -40,8 +41,14 @@ from equidrift.seeds import sample_seeds
 GIVEN, FRAMES = 10, 30  # frames given, and in all
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    parts: str | None = None,
+    into: str | None = None,
+) -> dict[str, Any]:
+    """The table as one object, or some of its parts: nbody, unconditional, pedestrians,
+    gfn2, molecules, leaps, published.
 
     Parameters
     ----------
@@ -50,38 +57,91 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         molecule; else a few of each, in under ten minutes.
     progress : callable, optional
         Called with a line of text before every part.
+    parts, into : str, optional
+        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
+        EQUIDRIFT_DATA, or whose weights are not shipped, have no rows.
     """
     say = progress or silent
+    making: Parts = {
+        "nbody": lambda: all_nbody_rows(full, say),
+        "unconditional": lambda: unconditional_rows(full, say),
+        "pedestrians": lambda: walked_rows(full, say),
+        "gfn2": lambda: gfn2_rows(full, say),
+        "molecules": lambda: unseen_rows(full, say),
+        "leaps": lambda: leaping_rows(full, say),
+        "published": paper_rows,
+    }
+    return measured("trajectories", making, parts, into)
+
+
+def given(name: str) -> Path | None:
+    """A folder of EQUIDRIFT_DATA, if it is there."""
+    folder = data_given()
+    return folder / name if folder is not None and (folder / name).is_dir() else None
+
+
+def all_nbody_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of every N-body system."""
     rows: list[Row] = []
     for system in (*nbody.SYSTEMS, nbody.FIELD):
         if system in nbody.SYSTEMS or shipped(f"nbody-{system}"):
             say(f"N-body: {system}")
             rows += nbody_rows(system, 2000 if full else 128)
+    return rows
+
+
+def unconditional_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of trajectories that begin with no frame."""
+    rows: list[Row] = []
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
         rows += unconditional.charged_rows(256 if full else 96, 30 if full else 15)
-    folder = os.environ.get("EQUIDRIFT_DATA")
-    if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
-        say("ETH-UCY")
-        rows += pedestrian_rows(Path(folder) / "eth_ucy", None if full else 64)
-    if folder and (Path(folder) / "gfn2_md").is_dir() and shipped("trajectory"):
-        data = load_gfn2_md(Path(folder) / "gfn2_md")
-        for name, dynamics in data.items():
-            say(f"GFN2-MD17: {name}")
-            rows += molecule_rows(name, dynamics, full)
-        rows += mean_rows(rows)
-        if shipped("geotdm-ethanol-unconditional"):
-            say("unconditional: ethanol")
-            count, epochs = (128, 30) if full else (48, 15)
-            rows += unconditional.molecule_rows(data["ethanol"], "ethanol", count, epochs)
-        say("cost against frames and atoms")
-        rows += cost_rows(data, 16 if full else 4)
-        rows += molecules.rows(Path(folder), data, full, say)
-        say("speed")
-        rows += speed(data["aspirin"], 128 if full else 16)
-    if folder and shipped(LEAP):
-        rows += leap_rows(Path(folder), full, say)
-    return table("trajectories", [*rows, *paper_rows()])
+    folder = given("gfn2_md")
+    if folder and shipped("geotdm-ethanol-unconditional"):
+        say("unconditional: ethanol")
+        count, epochs = (128, 30) if full else (48, 15)
+        ethanol = load_gfn2_md(folder)["ethanol"]
+        rows += unconditional.molecule_rows(ethanol, "ethanol", count, epochs)
+    return rows
+
+
+def walked_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of pedestrians."""
+    folder = given("eth_ucy")
+    if folder is None or not shipped("pedestrians-eth"):
+        return []
+    say("ETH-UCY")
+    return pedestrian_rows(folder, None if full else 64)
+
+
+def gfn2_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of GFN2-MD17, and what they cost."""
+    folder = given("gfn2_md")
+    if folder is None or not shipped("trajectory"):
+        return []
+    rows, data = [], load_gfn2_md(folder)
+    for name, dynamics in data.items():
+        say(f"GFN2-MD17: {name}")
+        rows += molecule_rows(name, dynamics, full)
+    rows += mean_rows(rows)
+    say("cost against frames and atoms")
+    rows += cost_rows(data, 16 if full else 4)
+    say("speed")
+    return rows + speed(data["aspirin"], 128 if full else 16)
+
+
+def unseen_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of molecules that were not trained on."""
+    folder = given("gfn2_md")
+    if folder is None or not shipped("trajectory"):
+        return []
+    return molecules.rows(folder.parent, load_gfn2_md(folder), full, say)
+
+
+def leaping_rows(full: bool, say: Progress) -> list[Row]:
+    """Rows of leaps, if weights of one are shipped."""
+    folder = data_given()
+    return leap_rows(folder, full, say) if folder and shipped(LEAP) else []
 
 
 def nbody_rows(system: str, limit: int) -> list[Row]:

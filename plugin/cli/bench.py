@@ -14,6 +14,15 @@ from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
 from equidrift.cli.request import command_of
 from equidrift.registry import BENCHMARKS, resolve
 
+OF_PARTS = ("molecules", "sampling", "fields", "trajectories", "backbones")
+# options that not every benchmark has, by the names of their parameters
+ONLY_OF = {
+    "drugs": ("molecules",),
+    "parts": OF_PARTS,
+    "into": OF_PARTS,
+    "references": ("rivals",),
+    "molecules": ("rivals",),
+}
 FULL_HELP = (
     "Run the long form, which the docs quote. Default: a short form of at most ten minutes on two "
     "cores."
@@ -42,8 +51,8 @@ class Request:
         typer.Option(
             "--parts",
             metavar="NAME,...",
-            help="With molecules: measure these parts alone: joint, latent, controls, targets, "
-            "replaced, ablations, reconstruction, spectra. Default: all.",
+            help=f"With {', '.join(OF_PARTS)}: measure these parts alone; the name of none is "
+            "answered by a list of them. Default: all.",
         ),
     ] = None
     into: Annotated[
@@ -51,7 +60,7 @@ class Request:
         typer.Option(
             "--into",
             metavar="FILE",
-            help="With molecules: put the rows into this JSON file after every part; other rows "
+            help="With the same: put the rows into this JSON file after every part; other rows "
             "that it holds stay, with the commit of their own. Default: the result is printed "
             "alone.",
         ),
@@ -89,21 +98,27 @@ class Request:
         """
         from equidrift.errors import InputError
 
-        given = {"drugs": self.drugs, "parts": self.parts, "into": self.into}
-        of_molecules = [name for name, value in given.items() if value is not None]
-        if of_molecules and self.name != "molecules":
+        asked = {
+            "drugs": self.drugs,
+            "parts": self.parts,
+            "into": self.into,
+            "references": self.references,
+            "molecules": self.molecules,
+        }
+        given = {name: str(value) for name, value in asked.items() if value is not None}
+        for name in given:
+            if self.name not in ONLY_OF[name]:
+                option = "input" if name == "molecules" else name
+                raise InputError(
+                    f"--{option} is an option of {', '.join(ONLY_OF[name])}; not of {self.name}"
+                )
+        if "drugs" in given and len(given) > 1:
+            other = next(name for name in given if name != "drugs")
             raise InputError(
-                f"--{of_molecules[0]} is an option of the benchmark molecules, not of {self.name}"
-            )
-        if self.drugs is not None and len(of_molecules) > 1:
-            raise InputError(
-                f"--{of_molecules[1]} is of the shipped models, and --drugs measures another; "
+                f"--{other} is of the shipped models, and --drugs measures another; "
                 "leave one of them out"
             )
-        if (self.references or self.molecules) and self.name != "rivals":
-            raise InputError(f"--references and --input are options of rivals, not of {self.name}")
-        given |= {"references": self.references, "molecules": self.molecules}
-        return {key: str(value) for key, value in given.items() if value is not None}
+        return given
 
 
 @command_of(Request)

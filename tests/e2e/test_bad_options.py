@@ -173,11 +173,11 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
         {
             "name": [("conformer", "Did you mean 'conformers'")],
             "plot": PICTURE,
-            "drugs": [("none", "of the benchmark molecules")],
-            "parts": [("replaced", "of the benchmark molecules")],
-            "into": [("x.json", "of the benchmark molecules")],
-            "references": [("none.sdf", "options of rivals")],
-            "molecules": [("none.smi", "options of rivals")],
+            "drugs": [("none", "an option of molecules; not of conformers")],
+            "parts": [("replaced", "an option of molecules, sampling")],
+            "into": [("x.json", "an option of molecules, sampling")],
+            "references": [("none.sdf", "an option of rivals")],
+            "molecules": [("none.smi", "an option of rivals")],
         },
     ),
     "merge": (

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# leaps.sh FOLDER [BUDGET] [MOLECULES]: MMFF94 dynamics of 2 ns of training molecules of ZINC (half a minute to three minutes of a core each, 300 if
-# not given), those of 30 test molecules, and the training of leaps of 1 to 100 ps (BUDGET of a core, 4h if not given).
+# leaps.sh FOLDER [BUDGET] [MOLECULES] [NS] [ATOMS]: MMFF94 dynamics of training molecules of ZINC (300 of 2 ns and at most 40 atoms if not
+# given, a minute of a core each), those of 30 test molecules, and the training of leaps of 1 to 100 ps (BUDGET of a core, 4h if not given).
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-folder=$1 budget=${2:-4h} molecules=${3:-300}
+folder=$1 budget=${2:-4h} molecules=${3:-300} ns=${4:-2} atoms=${5:-40}
 mkdir -p "$folder"
 dynamics() { # PART MOLECULES: those that are not there yet
-    python tools/make_leaps.py "$EQUIDRIFT_DATA/zinc_smiles/zinc_29k.smi" "$folder/$1" --part "$1" --molecules "$2" --seconds 36000
+    python tools/make_leaps.py "$EQUIDRIFT_DATA/zinc_smiles/zinc_29k.smi" "$folder/$1" --part "$1" --molecules "$2" --ns "$ns" \
+        --atoms "$atoms" --seconds 36000
 }
 dynamics train "$molecules"
 dynamics test 30

@@ -4,7 +4,6 @@ arrays or from a system of `atom_data`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from equidrift.errors import InputError
+from equidrift.files.data import data_given
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.fit import FitOptions
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
@@ -110,13 +110,12 @@ def read_system(system: str) -> tuple[Any, Any]:
     """Training and validation fields of a system; of rMD17 one molecule, `UNSEEN`, is
     left out.
     """
-    data = os.environ.get("EQUIDRIFT_DATA")
-    if not data:
+    folder = data_given()
+    if folder is None:
         raise InputError(
             f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA "
             "names; it is not set"
         )
-    folder = Path(data)
     if system == "qm9-charges":
         return qm9_charges(folder, "train", QM9_TRAIN), qm9_charges(
             folder, "validation", QM9_VALIDATION

@@ -1,0 +1,61 @@
+"""Benchmarks of several parts: all of them, or some, into the table of an earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from equidrift.bench.rows import Row, earlier_result, merged, table
+from equidrift.errors import UnknownNameError
+from equidrift.files.whole import write_json
+
+Parts = Mapping[str, Callable[[], Iterable[Row]]]  # a part's name to what measures it
+
+
+def chosen_parts(text: str | None, parts: Collection[str]) -> list[str]:
+    """The parts that are named with commas between them, in the benchmark's own order;
+    all for None.
+
+    Raises
+    ------
+    UnknownNameError
+        For a part that the benchmark does not have; the message lists those it has.
+    """
+    if text is None:
+        return list(parts)
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in parts:
+            raise UnknownNameError("part of the benchmark", name, parts)
+    return [name for name in parts if name in names]
+
+
+def measured(name: str, parts: Parts, only: str | None, into: str | None) -> dict[str, Any]:
+    """A benchmark's table.
+
+    Parameters
+    ----------
+    name : str
+        Of the benchmark.
+    parts : mapping
+        Name of a part to what measures its rows, in the order of the table.
+    only : str or None
+        Names of parts, with commas between them; None measures all.
+    into : str or None
+        A JSON file that the rows are put into after every part; its other rows stay,
+        with the commit that they were measured at.
+
+    Raises
+    ------
+    InputError
+        If `into` holds no result of this benchmark; UnknownNameError for another part.
+    """
+    chosen = chosen_parts(only, parts)
+    earlier = None if into is None else earlier_result(Path(into), name)
+    result = table(name, [])
+    for part in chosen:
+        result["rows"] += parts[part]()
+        if into is not None:
+            write_json(Path(into), merged(earlier, result))
+    return result

@@ -20,75 +20,25 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 from make_md import arguments, in_random_order
 
-from equidrift.adapters.openmm.simulation import Langevin
-from equidrift.adapters.rdkit.molecule import flat_smiles
-from equidrift.errors import EquidriftError
-from equidrift.mmff import mmff_system
-from equidrift.models.shared.split import held_out
-from equidrift.models.trajectories.dynamics import Dynamics, save_dynamics
-from equidrift.records import Molecule
-from equidrift.registry import make_model
-from equidrift.seeds import sample_seeds
-from equidrift.torsions import TorsionTree
-
-STEP_FS, FRICTION_PER_FS, SPACING_FS, WARM_FS = 4.0, 0.001, 1000.0, 20_000.0
-HYDROGEN_AMU = 3.0
-MOST_TORSIONS, MOST_ATOMS = 8, 40
-ANY = "any"  # part of the molecules
-
-
-def chosen(smiles: str, part: str, most_atoms: int = MOST_ATOMS) -> Molecule | None:
-    """The molecule, if it is one to be run."""
-    try:
-        molecule = Molecule.from_smiles(smiles)
-        fits = 1 <= TorsionTree.of(molecule).n_torsions <= MOST_TORSIONS
-        if not fits or molecule.n_atoms > most_atoms:
-            return None
-        if part != ANY and held_out(flat_smiles(molecule)) != part:
-            return None
-    except EquidriftError:
-        return None
-    return molecule
-
-
-def dynamics(
-    molecule: Molecule, frames: int, temperature_K: float, seed: int, step_fs: float = STEP_FS
-) -> Dynamics | None:
-    """The run of a molecule, None if it cannot be made."""
-    try:
-        system = mmff_system(molecule, constraints="HBonds", hydrogenMass_amu=HYDROGEN_AMU)
-        start = make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
-        run = Langevin(
-            system,
-            start,
-            temperature_K=temperature_K,
-            friction_per_fs=FRICTION_PER_FS,
-            step_fs=step_fs,
-            seed=seed,
-        )
-        run.relax(start, 200)
-        run.warm(temperature_K, seed)
-        run.run(round(WARM_FS / step_fs))
-        inner = round(SPACING_FS / step_fs)
-        x = np.array([run.run(inner).positions_A for _ in range(frames)])
-    except EquidriftError:
-        return None
-    if not np.isfinite(x).all():
-        return None
-    x -= x.mean(1, keepdims=True)
-    return Dynamics(
-        molecule, x[None].astype(np.float32), SPACING_FS, "MMFF94", temperature_K, FRICTION_PER_FS
-    )
+from equidrift.bench.trajectories_leap_runs import (
+    ANY,
+    MOST_ATOMS,
+    SPACING_FS,
+    STEP_FS,
+    TEMPERATURE_K,
+    leaping_molecule,
+    long_dynamics,
+)
+from equidrift.models.trajectories.dynamics import save_dynamics
 
 
 def main() -> None:
     """Run what is not there yet."""
     parser = arguments(__doc__, molecules=200, seconds=3600.0)
     parser.add_argument("--ns", type=float, default=2.0, help="nanoseconds per molecule")
-    parser.add_argument("--temperature", type=float, default=300.0, help="in K")
+    parser.add_argument("--temperature", type=float, default=TEMPERATURE_K, help="in K")
     parser.add_argument("--part", choices=("train", "val", "test", ANY), default="train")
     parser.add_argument("--atoms", type=int, default=MOST_ATOMS, help="of the largest molecule")
     parser.add_argument("--step", type=float, default=STEP_FS, help="of the integrator, in fs")
@@ -102,10 +52,10 @@ def main() -> None:
         if path.exists():
             made += 1
             continue
-        molecule = chosen(smiles, options.part, options.atoms)
+        molecule = leaping_molecule(smiles, options.part, options.atoms)
         if molecule is None:
             continue
-        run = dynamics(molecule, frames, options.temperature, options.seed + k, options.step)
+        run = long_dynamics(molecule, frames, options.seed + k, options.temperature, options.step)
         if run is not None:
             save_dynamics(path, [run])
             made += 1

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "step_fs": STEP_FS,
 }
 Array = NDArray[np.float64]
+Run = Callable[[str, int], Dynamics | None]
 
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
@@ -103,23 +105,47 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
     )
 
 
-def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
-    """Dynamics of `count` held-out molecules of each source, made once and kept in
-    $EQUIDRIFT_CACHE (else the temporary folder).
+def kept(name: str, make: Callable[[], list[Dynamics]]) -> list[Dynamics]:
+    """Dynamics that are made once and kept in $EQUIDRIFT_CACHE (else the temporary
+    folder), in a file of that name.
     """
     cache = Path(os.environ.get("EQUIDRIFT_CACHE") or Path(tempfile.gettempdir()) / "equidrift")
-    out = {}
-    for source, smiles in heldout_smiles(folder).items():
-        path = cache / f"heldout-{source}-{count}-{1 + DRAWS}.npz"
-        if not path.exists():
-            made: list[Dynamics] = []
-            while len(made) < count:
-                run = heldout_dynamics(next(smiles), len(made))
-                made += [run] if run is not None else []
-            cache.mkdir(parents=True, exist_ok=True)
-            save_dynamics(path, made)
-        out[source] = load_dynamics(path)
-    return out
+    path = cache / name
+    if not path.exists():
+        made = make()
+        cache.mkdir(parents=True, exist_ok=True)
+        save_dynamics(path, made)
+    return load_dynamics(path)
+
+
+def first_runs(smiles: Iterator[str], count: int, run: Run) -> list[Dynamics]:
+    """The first `count` dynamics that can be made; fewer where the molecules end.
+
+    Parameters
+    ----------
+    smiles : iterator of str
+    count : int
+    run : callable
+        (SMILES, number) to the dynamics, or None.
+    """
+    made: list[Dynamics] = []
+    for one in smiles:
+        found = run(one, len(made))
+        made += [found] if found is not None else []
+        if len(made) == count:
+            break
+    return made
+
+
+def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
+    """Dynamics of `count` held-out molecules of each source."""
+    return {
+        source: kept(
+            f"heldout-{source}-{count}-{1 + DRAWS}.npz",
+            partial(first_runs, smiles, count, heldout_dynamics),
+        )
+        for source, smiles in heldout_smiles(folder).items()
+    }
 
 
 def heldout_rows(folder: Path, count: int = 25, say: Progress = silent) -> list[Row]:

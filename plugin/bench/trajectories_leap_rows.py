@@ -1,8 +1,8 @@
 """Rows `leap-heldout/...` and `leap-peptides/...` of `equidrift bench trajectories`:
 leaps of molecules that no training saw, beside the long dynamics of each.
 
-The dynamics are MMFF94's, made once by tools/make_leaps.py into `leaps/heldout` and
-`leaps/peptides` of EQUIDRIFT_DATA. `equidrift` leaps; `exact` accepts or refuses the
+The dynamics are MMFF94's, made once and kept in $EQUIDRIFT_CACHE: 30 molecules of the
+test part of ZINC, and alanine peptides. `equidrift` leaps; `exact` accepts or refuses the
 same leaps by the Metropolis rule between short pieces of dynamics; `md` is dynamics
 alone, with 2 fs steps, hydrogens of 3 amu and bonds to hydrogen held.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,44 +24,82 @@ from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, means, row
 from equidrift.bench.sampling_drugs import effective, waves_of
 from equidrift.bench.sampling_run import simulation, timed
+from equidrift.bench.trajectories_heldout import first_runs, heldout_smiles, kept
+from equidrift.bench.trajectories_leap_runs import (
+    FRICTION_PER_FS,
+    HYDROGEN_AMU,
+    PEPTIDES,
+    SPACING_FS,
+    leaping_molecule,
+    long_dynamics,
+)
 from equidrift.bench.trajectories_leaps import geometric, leap_values
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
-from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics
+from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.leap.proposer import LeapProposer
 from equidrift.models.trajectories.leap.sampler import LeapModel
+from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 
 LEAP = "leap"  # the shipped weights
-FOLDERS = {"leap-heldout": "leaps/heldout", "leap-peptides": "leaps/peptides"}
+NS, QUICK_NS = 1.0, 0.4  # of each molecule
+MOLECULES, QUICK_MOLECULES = 30, 2
+CHAINS, QUICK_CHAINS = 16, 4
+SECONDS, QUICK_SECONDS = 30.0, 10.0  # of the twin and of dynamics
 LAG_PS = 20.0
 LEAPS = 100  # of a chain
-STEP_FS, FRICTION_PER_FS, HYDROGEN_AMU = 2.0, 0.001, 3.0
+STEP_FS = 2.0  # of the dynamics beside
 MD_STEPS = 25  # between proposals of the exact twin, and between frames of dynamics alone
 Array = NDArray[np.float64]
 Values = dict[str, float]
 
 
 def leap_rows(folder: Path, full: bool, say: Progress, weights: str = LEAP) -> list[Row]:
-    """The rows of both kinds of molecules whose dynamics are in a folder.
+    """The rows of both kinds of molecules.
 
     Parameters
     ----------
     folder : Path
-        EQUIDRIFT_DATA.
+        EQUIDRIFT_DATA, which holds the SMILES of ZINC.
     full : bool
-        30 molecules of a kind with 16 chains each, else 2 with 4.
+        30 molecules and 4 peptides of 1 ns with 16 chains each, else 2 of .4 ns with 4.
+    say : callable
+        Told what is next.
     weights : str
         The name or path of leaps.
     """
     rows: list[Row] = []
-    for system, where in FOLDERS.items():
-        found = sorted((folder / where).glob("*.npz"))[: 30 if full else 2]
-        if found:
-            say(f"leaps: {system}")
-            runs = [load_dynamics(path)[0] for path in found]
-            rows += rows_of(system, runs, weights, 16 if full else 4, 60.0 if full else 10.0)
+    for system, runs in judging_runs(folder, full, say).items():
+        say(f"leaps: {system}")
+        chains, seconds = (CHAINS, SECONDS) if full else (QUICK_CHAINS, QUICK_SECONDS)
+        rows += rows_of(system, runs, weights, chains, seconds)
     return rows
+
+
+def judging_runs(folder: Path, full: bool, say: Progress) -> dict[str, list[Dynamics]]:
+    """Long dynamics of molecules of the test part of ZINC, if it is there, and of
+    peptides.
+    """
+    ns, count = (NS, MOLECULES) if full else (QUICK_NS, QUICK_MOLECULES)
+    frames = round(1e6 * ns / SPACING_FS)
+
+    def unseen(smiles: str, number: int) -> Dynamics | None:
+        molecule = leaping_molecule(smiles, "test")
+        return None if molecule is None else long_dynamics(molecule, frames, number)
+
+    def peptide(smiles: str, number: int) -> Dynamics | None:
+        return long_dynamics(Molecule.from_smiles(smiles), frames, number)
+
+    zinc = heldout_smiles(folder).get("zinc")
+    asked = {"leap-peptides": (iter(PEPTIDES), min(count, len(PEPTIDES)), peptide)}
+    if zinc is not None:
+        asked = {"leap-heldout": (zinc, count, unseen)} | asked
+    out = {}
+    for system, each in asked.items():
+        say(f"long dynamics: {system}, {each[1]} molecules of {ns:g} ns, if they are not kept")
+        out[system] = kept(f"{system}-{each[1]}-{frames}.npz", partial(first_runs, *each))
+    return out
 
 
 def rows_of(

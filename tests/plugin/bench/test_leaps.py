@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.bench import trajectories_leap_rows as rows
 from equidrift.bench.trajectories_leaps import compared, ladder, timescale, transitions, wells
+from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule
 from tests.leaps import walk
 
+SOME = ("CCCCO", "CCCC#N", "CCCN", "OCCCCl")  # the second and the last of the test part
 CENTRES = np.array([math.pi, math.pi / 3, -math.pi / 3])
 STAY = 0.97
 STEP = STAY * np.eye(3) + (1 - STAY) / 2 * (np.ones((3, 3)) - np.eye(3))
@@ -98,18 +101,10 @@ def test_ladder_tells_chains_that_drift_away_from_those_that_stay() -> None:
 
 
 @pytest.mark.long
-def test_rows_are_made_of_the_dynamics_that_are_there(
-    tmp_path: Path, leap_training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from equidrift.models.trajectories.dynamics import save_dynamics
-
-    assert rows.leap_rows(tmp_path, False, lambda _: None) == []
-    folder = tmp_path / rows.FOLDERS["leap-heldout"]
-    folder.mkdir(parents=True)
-    save_dynamics(folder / "0.npz", [walk(Molecule.from_smiles("CCCCO"), 400, 5)])
+def test_rows_of_dynamics(leap_training: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "LAG_PS", 5.0)
     monkeypatch.setattr(rows, "LEAPS", 10)
-    runs = rows.load_dynamics(folder / "0.npz")
+    runs = [walk(Molecule.from_smiles("CCCCO"), 400, 5)]
     weights = str(leap_training["weights"])
     made = {one["row"]: one["values"] for one in rows.rows_of("leaps", runs, weights, 2, 0.2)}
     assert set(made) == {"leaps/equidrift", "leaps/exact", "leaps/md"}
@@ -119,3 +114,27 @@ def test_rows_are_made_of_the_dynamics_that_are_there(
     assert leapt["ns_per_cpu_s_over_md"] == pytest.approx(ratio) and plain["JSD_halves"] > 0
     assert 0 <= exact["acceptance"] <= 100 and exact["ess_per_s"] > 0
     assert all(values["n"] == 1 for values in made.values())
+
+
+@pytest.mark.long
+def test_dynamics_that_judge_are_made_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of molecules of the test part, and of peptides; without ZINC of peptides alone."""
+    monkeypatch.setenv("EQUIDRIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(rows, "QUICK_NS", 0.003)
+    told: list[object] = []
+    alone = rows.judging_runs(tmp_path, False, told.append)
+    assert list(alone) == ["leap-peptides"] and len(alone["leap-peptides"]) == 2
+    test = [s for s in SOME if held_out(flat_smiles(Molecule.from_smiles(s))) == "test"]
+    assert 0 < len(test) < len(SOME)
+    (tmp_path / "zinc_smiles").mkdir()
+    (tmp_path / "zinc_smiles" / "zinc_29k.smi").write_text("\n".join(SOME))
+    both = rows.judging_runs(tmp_path, False, told.append)
+    assert {run.molecule.smiles for run in both["leap-heldout"]} <= set(test)
+    assert both["leap-heldout"][0].positions_A.shape[:2] == (1, 3)
+    monkeypatch.setattr(rows, "long_dynamics", None)  # nothing is made again
+    again = rows.judging_runs(tmp_path, False, told.append)
+    for system, runs in again.items():
+        for run, first in zip(runs, both[system], strict=True):
+            np.testing.assert_array_equal(run.positions_A, first.positions_A)

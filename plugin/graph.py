@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,6 +41,21 @@ class Graph:
     def is_bridge(self, i: int, j: int) -> bool:
         """Whether the bond is in no ring."""
         return j not in self.side(i, j)
+
+    def steps_from(self, start: Sequence[int], most: int) -> list[int]:
+        """Bonds from the nearest of some atoms to every atom; `most` where there are more,
+        or no way.
+        """
+        found = [most] * len(self.neighbours)
+        for atom in start:
+            found[atom] = 0
+        queue = list(start)
+        for atom in queue:  # grows while it is walked
+            for other in self.neighbours[atom]:
+                if found[other] > found[atom] + 1:
+                    found[other] = found[atom] + 1
+                    queue.append(other)
+        return found
 
 
 def walks(molecule: Molecule) -> list[list[tuple[int, int]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,19 +14,37 @@ from equidrift.errors import InputError
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.leap.density import Leaps, Present
 from equidrift.models.trajectories.leap.features import TorsionTable
+from equidrift.models.trajectories.leap.scan import BINS, CHANNELS
 
 Array = NDArray[np.float64]
 TOGETHER = 4  # molecules of a batch
 
 
 def present_of(
-    table: TorsionTable, positions_A: Array, lag_ps: Array, temperature_K: float
+    table: TorsionTable,
+    positions_A: Array,
+    lag_ps: Array,
+    temperature_K: float,
+    *,
+    bins: int = BINS,
+    scan: Array | None = None,
 ) -> Present:
-    """Conformations (b, n, 3) of a molecule, and the lag (b,) of each."""
+    """Conformations (b, n, 3) of a molecule, and the lag (b,) of each.
+
+    Parameters
+    ----------
+    bins : int
+        Of the circle of each torsion.
+    scan : (b, m, bins, CHANNELS) array, optional
+        What `TorsionScan.channels` gives for them, if it is known.
+    """
+    if scan is None:
+        scan = table.scan.channels(positions_A, temperature_K, bins)
     phi = torch.from_numpy(table.tree.torsions(positions_A)).float()
     return Present(
         torch.from_numpy(table.node(positions_A)).float(),
         torch.from_numpy(table.pair(positions_A)).float(),
+        torch.from_numpy(scan).float(),
         phi,
         torch.ones_like(phi, dtype=torch.bool),
         torch.from_numpy(np.asarray(lag_ps)).float(),
@@ -40,6 +59,25 @@ class _Run:
     dynamics: Dynamics
     table: TorsionTable
     lags: list[int]
+    bins: int
+
+    @cached_property
+    def _scans(self) -> NDArray[np.float16]:
+        """(s, t, m, bins, CHANNELS) of all frames; NaN where nobody asked yet."""
+        shape = (*self.dynamics.positions_A.shape[:2], self.table.count, self.bins, CHANNELS)
+        return np.full(shape, np.nan, np.float16)
+
+    def scan(self, burst: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.float16]:
+        """(b, m, bins, CHANNELS) of frames, each worked out once."""
+        known, d = self._scans, self.dynamics
+        missing = np.isnan(known[burst, frame, 0, 0, 0])
+        if missing.any():
+            places = np.unique(np.stack([burst[missing], frame[missing]]), axis=1)
+            x = d.positions_A[tuple(places)].astype(np.float64)
+            made = self.table.scan.channels(x, d.temperature_K, self.bins)
+            known[tuple(places)] = made.astype(np.float16)
+        found: NDArray[np.float16] = known[burst, frame]
+        return found
 
 
 class LeapBatches:
@@ -54,6 +92,8 @@ class LeapBatches:
         Lags that are learned, as near as the spacing of the frames allows.
     pairs : int
         Of a batch.
+    bins : int
+        Of the circle of each torsion.
 
     Raises
     ------
@@ -62,7 +102,13 @@ class LeapBatches:
     """
 
     def __init__(
-        self, runs: Sequence[Dynamics], *, lags_ps: Sequence[float], pairs: int, seed: int
+        self,
+        runs: Sequence[Dynamics],
+        *,
+        lags_ps: Sequence[float],
+        pairs: int,
+        seed: int,
+        bins: int = BINS,
     ):
         self.pairs, self.seed, self.runs = pairs, seed, []
         for run in runs:
@@ -70,7 +116,7 @@ class LeapBatches:
             lags = {max(1, round(1000 * lag / run.spacing_fs)) for lag in lags_ps}
             fit = sorted(lag for lag in lags if lag < run.positions_A.shape[1])
             if table.count and fit:
-                self.runs.append(_Run(run, table, fit))
+                self.runs.append(_Run(run, table, fit, bins))
         if not self.runs:
             raise InputError(
                 "no run has a molecule with a rotatable bond and frames as far apart as a lag; "
@@ -89,10 +135,13 @@ class LeapBatches:
         x = run.dynamics.positions_A
         lag = int(rng.choice(run.lags))
         burst, start = rng.integers(len(x), size=count), rng.integers(x.shape[1] - lag, size=count)
-        way = np.where(rng.random(count) < 0.5, -1.0, 1.0)[:, None, None]
+        mirrored = rng.random(count) < 0.5
+        way = np.where(mirrored, -1.0, 1.0)[:, None, None]
         now, after = (way * x[burst, frame].astype(np.float64) for frame in (start, start + lag))
+        scan = run.scan(burst, start)
+        scan = np.where(mirrored[:, None, None, None], scan[:, :, ::-1], scan)
         lag_ps = np.full(count, lag * run.dynamics.spacing_fs / 1000)
-        present = present_of(run.table, now, lag_ps, run.dynamics.temperature_K)
+        present = present_of(run.table, now, lag_ps, run.dynamics.temperature_K, scan=scan)
         return Leaps(present, torch.from_numpy(run.table.tree.torsions(after)).float())
 
 
@@ -106,6 +155,7 @@ def side_by_side(parts: Sequence[Leaps]) -> Leaps:
         present = Present(
             pad(p.node, (0, 0, 0, lack)),
             pad(p.pair, (0, 0, 0, lack, 0, lack)),
+            pad(p.scan, (0, 0, 0, 0, 0, lack)),
             pad(p.phi, (0, lack)),
             pad(p.mask, (0, lack)),
             p.lag_ps,

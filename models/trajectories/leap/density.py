@@ -1,7 +1,8 @@
 """The transition density of a leap: torsions at a lag, given those of now.
 
-The density of all torsions is a product: each is told the present conformation and where
-those before it have gone, and has a histogram of equal bins on the circle,
+The density of all torsions is a product: each is told the present conformation, the
+energy along its circle and where those before it have gone, and has a histogram of equal
+bins on the circle,
 
     p(phi' | x, lag, T) = prod_k p_k(phi'_k | x, phi'_1 ... phi'_{k-1}, lag, T).
 
@@ -20,8 +21,10 @@ from torch.nn import functional
 
 from equidrift.models.shared.batches import Batched
 from equidrift.models.trajectories.leap.features import NODE, PAIR
+from equidrift.models.trajectories.leap.scan import BINS, CHANNELS
 
 HARMONICS = 3  # of an angle as the network reads it
+TOLD, HIDDEN = 16, 32  # of the network that reads the bins
 FLOOR = 1e-3  # share of the uniform density, so that every way back has a probability
 
 
@@ -44,19 +47,21 @@ class LeapConfig:
     width: int = 64
     layers: int = 3
     heads: int = 4
-    bins: int = 36
+    bins: int = BINS
 
 
 @dataclass
 class Present(Batched):
     """Conformations to leap from.
 
-    `node` (b, m, NODE), `pair` (b, m, m, PAIR), torsions `phi` (b, m) in rad, of which
-    there are those of `mask` (b, m); `lag_ps` and `temperature_K` (b,).
+    `node` (b, m, NODE), `pair` (b, m, m, PAIR), `scan` (b, m, bins, CHANNELS), torsions
+    `phi` (b, m) in rad, of which there are those of `mask` (b, m); `lag_ps` and
+    `temperature_K` (b,).
     """
 
     node: Tensor
     pair: Tensor
+    scan: Tensor
     phi: Tensor
     mask: Tensor
     lag_ps: Tensor
@@ -84,6 +89,10 @@ class LeapNetwork(nn.Module):
         self.gone = nn.Linear(2 * HARMONICS, width)
         self.order = Attention(config)
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.bins))
+        self.told = nn.Linear(width, TOLD)
+        self.each = nn.Sequential(
+            nn.Linear(TOLD + CHANNELS + 2 * HARMONICS, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1)
+        )
 
     def encoded(self, present: Present) -> Tensor:
         """What each torsion knows of the present (b, m, width)."""
@@ -104,9 +113,20 @@ class LeapNetwork(nn.Module):
         before = torch.ones(m, m, dtype=torch.bool, device=h.device).tril(-1)
         seen = present.mask[:, None, :] & before
         after = self.order(h, h + self.gone(waves(phi)), present.pair, seen)
-        logits = functional.log_softmax(self.leave(after), -1)
+        logits = functional.log_softmax(self.leave(after) + self.of_bins(after, present), -1)
         floor = torch.full_like(logits, math.log(FLOOR / self.config.bins))
         return torch.logaddexp(logits + math.log1p(-FLOOR), floor)
+
+    def of_bins(self, after: Tensor, present: Present) -> Tensor:
+        """What each bin adds (b, m, bins) by its energy and by how far it lies from the
+        present angle, read alike for every bin, given `after` (b, m, width).
+        """
+        bins = present.scan.shape[2]
+        middle = (torch.arange(bins, device=after.device) + 0.5) * (2 * math.pi / bins) - math.pi
+        turned = waves(middle - present.phi[..., None])
+        told = self.told(after)[:, :, None].expand(-1, -1, bins, -1)
+        found: Tensor = self.each(torch.cat([told, present.scan, turned], -1))[..., 0]
+        return found
 
     def log_prob(self, present: Present, phi: Tensor) -> Tensor:
         """Log density (b,), per rad of each torsion, of going to phi (b, m)."""

@@ -1,6 +1,6 @@
 """What a leap sees of a molecule and its present conformation, torsion by torsion.
 
-Everything is made of elements, bonds, distances and dihedral angles, so that a turned or
+Everything is made of elements, bonds, distances, dihedral angles and energies, so that a turned or
 shifted conformation looks the same, and the mirror image has all angles reversed: that
 tells enantiomers apart without labels.
 """
@@ -8,12 +8,14 @@ tells enantiomers apart without labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.geometry import dihedrals
 from equidrift.graph import Graph
+from equidrift.models.trajectories.leap.scan import TorsionScan
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 
@@ -71,6 +73,7 @@ class TorsionTable:
 
     Attributes
     ----------
+    molecule : Molecule
     tree : TorsionTree
         The m bonds that torsion moves turn, and the atoms that turn with each one.
     fixed : ndarray, shape (m, FIXED)
@@ -81,6 +84,7 @@ class TorsionTable:
         Bonds between the axes of two torsions.
     """
 
+    molecule: Molecule
     tree: TorsionTree
     fixed: Array
     others: Substituents
@@ -92,12 +96,18 @@ class TorsionTable:
         tree = TorsionTree.of(molecule)
         graph, kinds = Graph(molecule.n_atoms, molecule.bonds), element_kinds(molecule)
         fixed = _fixed(molecule, tree, graph, kinds)
-        return cls(tree, fixed, Substituents.of(tree, graph, kinds), _paths(tree, graph))
+        others = Substituents.of(tree, graph, kinds)
+        return cls(molecule, tree, fixed, others, _paths(tree, graph))
 
     @property
     def count(self) -> int:
         """Torsions."""
         return self.tree.n_torsions
+
+    @cached_property
+    def scan(self) -> TorsionScan:
+        """Energies along their circles, with the errors of `TorsionScan.of`."""
+        return TorsionScan.of(self.molecule, self.tree)
 
     def node(self, x: Array) -> Array:
         """What tells each torsion (b, m, NODE) in conformations (b, n, 3)."""
@@ -151,22 +161,8 @@ def _fixed(molecule: Molecule, tree: TorsionTree, graph: Graph, kinds: Array) ->
 def _paths(tree: TorsionTree, graph: Graph) -> Array:
     """(m, m, FARTHEST + 1): bonds between the nearest atoms of two axes, one of them 1."""
     m = tree.n_torsions
-    steps = np.array([_steps(graph, axis) for axis in tree.atoms[:, 1:3].tolist()])
+    steps = np.array([graph.steps_from(axis, FARTHEST) for axis in tree.atoms[:, 1:3].tolist()])
     apart = np.zeros((m, m), int)
     for k, (j, i) in enumerate(tree.atoms[:, 1:3].tolist()):
         apart[:, k] = np.minimum(steps[:, j], steps[:, i])
     return np.eye(FARTHEST + 1)[np.minimum(apart, FARTHEST)]
-
-
-def _steps(graph: Graph, start: list[int]) -> list[int]:
-    """Bonds from the nearest of some atoms to every atom; FARTHEST where there is no way."""
-    found = [FARTHEST] * len(graph.neighbours)
-    for atom in start:
-        found[atom] = 0
-    queue = list(start)
-    for atom in queue:
-        for other in graph.neighbours[atom]:
-            if found[other] > found[atom] + 1:
-                found[other] = found[atom] + 1
-                queue.append(other)
-    return found

@@ -110,5 +110,7 @@ class Leaper:
     def _present(self, molecule: Molecule, x: Array, lag_ps: float) -> Present:
         """A conformation (n, 3) to leap from, on the network's device."""
         lags = np.array([lag_ps])
-        made = present_of(self.table(molecule), x[None], lags, self.temperature_K)
+        made = present_of(
+            self.table(molecule), x[None], lags, self.temperature_K, bins=self.network.config.bins
+        )
         return made.to(self.device)

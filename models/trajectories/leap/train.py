@@ -58,7 +58,13 @@ def make_task(c: LeapTraining, network: LeapNetwork, _out: Path) -> Task:
     runs, held = part_runs(read_runs(c.data), c.held_out, 2, c.seed)
 
     def batches_of(some: list[Dynamics]) -> LeapBatches:
-        return LeapBatches(some, lags_ps=c.lags_ps, pairs=c.pairs_per_batch, seed=c.seed)
+        return LeapBatches(
+            some,
+            lags_ps=c.lags_ps,
+            pairs=c.pairs_per_batch,
+            seed=c.seed,
+            bins=network.config.bins,
+        )
 
     batches = batches_of(runs)
     unseen = batches_of(held) if held else None

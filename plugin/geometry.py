@@ -34,6 +34,16 @@ def wrap(phi: ArrayLike) -> Floats:
     return out
 
 
+def cross(a: Floats, b: Floats) -> Floats:
+    """The cross product (..., 3) of vectors (..., 3) and (..., 3), to the last bit numpy's,
+    which spends most of its time on a few vectors with their axes.
+    """
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return out
+
+
 def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
     """Torsion angles in radians, IUPAC sign: positions_A (..., n, 3), atoms (m, 4) ->
     (..., m) in [-pi, pi].
@@ -41,8 +51,8 @@ def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
     x = np.asarray(positions_A, np.float64)
     a, b, c, d = (x[..., column, :] for column in np.asarray(atoms, np.int64).reshape(-1, 4).T)
     axis = c - b
-    left, right = np.cross(b - a, axis), np.cross(axis, d - c)
-    sine = np.einsum("...i,...i->...", np.cross(left, right), axis) / np.maximum(
+    left, right = cross(b - a, axis), cross(axis, d - c)
+    sine = np.einsum("...i,...i->...", cross(left, right), axis) / np.maximum(
         np.linalg.norm(axis, axis=-1), 1e-300
     )
     out: Floats = np.arctan2(sine, np.einsum("...i,...i->...", left, right))
@@ -57,5 +67,5 @@ def rotated(arms: Floats, axis: Floats, angle: Floats) -> Floats:
         axis[..., None, :],
     )
     along = np.einsum("...i,...i->...", arms, np.broadcast_to(axis, arms.shape))[..., None]
-    out: Floats = arms * cosine + np.cross(axis, arms) * sine + axis * (along * (1 - cosine))
+    out: Floats = arms * cosine + cross(axis, arms) * sine + axis * (along * (1 - cosine))
     return out

@@ -130,7 +130,11 @@ class LeapNetwork(nn.Module):
 
     def log_prob(self, present: Present, phi: Tensor) -> Tensor:
         """Log density (b,), per rad of each torsion, of going to phi (b, m)."""
-        found = self.log_bins(self.encoded(present), present, phi)
+        return self._log_prob(self.encoded(present), present, phi)
+
+    def _log_prob(self, h: Tensor, present: Present, phi: Tensor) -> Tensor:
+        """The same, of what `encoded` gave."""
+        found = self.log_bins(h, present, phi)
         chosen = found.gather(-1, self.bin_of(phi)[..., None])[..., 0]
         density = chosen - math.log(2 * math.pi / self.config.bins)
         return (density * present.mask).sum(-1)
@@ -156,7 +160,7 @@ class LeapNetwork(nn.Module):
             bin_ = torch.searchsorted(share.contiguous(), target)[:, 0]
             place = bin_.clamp_max(self.config.bins - 1) + uniform[:, k, 1]
             phi[:, k] = (2 * math.pi * place / self.config.bins - math.pi).to(phi.dtype)
-        return phi, self.log_prob(present, phi)
+        return phi, self._log_prob(h, present, phi)
 
 
 class Attention(nn.Module):

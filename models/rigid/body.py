@@ -88,6 +88,17 @@ class RigidBody:
         anchors = self.reference_A[self.anchors]
         return len(self.anchors) > 0 and _dimension(anchors) < 2
 
+    @property
+    def axis(self) -> Floats | None:
+        """Of a linear body, a unit vector (3,) along it at rotation 1; None of others."""
+        first = self.reference_A[self.atoms]
+        if _dimension(first) != 1:
+            return None
+        arms = first - first.mean(axis=0)
+        longest = arms[np.argmax((arms**2).sum(axis=1))]
+        out: Floats = longest / np.linalg.norm(longest)
+        return out
+
     def pose(self, positions_A: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """R (3, 3) and s (3,) in positions (n_atoms, 3).
 
@@ -133,14 +144,11 @@ class RigidBody:
     def _turn(self, x: Floats, rng: np.random.Generator) -> Floats:
         """The rotation (3, 3) of the body against the reference, in the laboratory."""
         arms, first = (y[self.atoms] - y[self.atoms].mean(axis=0) for y in (x, self.reference_A))
-        size = _dimension(self.reference_A[self.atoms])
-        if size == 0:
+        if _dimension(self.reference_A[self.atoms]) == 0:
             return np.eye(3)
         turn = rotations.fitted(first, arms)
-        if size == 1:
-            axis = first[np.argmax((first**2).sum(axis=1))]
-            spin = rng.uniform(-np.pi, np.pi) * axis / np.linalg.norm(axis)
-            turn = turn @ rotations.exp(spin)
+        if self.axis is not None:
+            turn = turn @ rotations.exp(rng.uniform(-np.pi, np.pi) * self.axis)
         return turn
 
     def _frame(self, x: Floats) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,6 +19,39 @@ from equidrift.models.rigid import igso3, rotations
 
 LEAST_EPS, LEAST_SIGMA_A = 0.08, 0.08  # of a component that is fitted
 ITERATIONS = 40  # of expectation maximisation
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Poses (n, 3, 3), (n, 3) that a density drew, their log densities (n,), and that
+    of the present pose.
+    """
+
+    turns: Floats
+    places_A: Floats
+    log_q: Floats
+    log_q_present: float
+
+
+class PoseDensity(Protocol):
+    """A density of poses, which draws what `RigidProposer` proposes."""
+
+    about: ClassVar[str]
+
+    @property
+    def components(self) -> int:
+        """Of the mixture in it."""
+        ...
+
+    def drawn(self, n: int, rng: np.random.Generator, turn: Floats, place_A: Floats) -> Drawn:
+        """n poses that do not depend on the present one (3, 3), (3,), and the log
+        densities of all; inf for one that must not be accepted.
+        """
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +84,7 @@ class PoseMixture:
     ball_A: Floats
     radius_A: float
     floor: float = 0.05
+    about: ClassVar[str] = "a mixture of Gaussians over a rigid body's rotation and place"
 
     def __post_init__(self) -> None:
         if not self.radius_A > 0 or not 0 < self.floor <= 1:
@@ -174,6 +208,17 @@ class PoseMixture:
             )
             places[drawn] = self.centres_A[pick] + noise[..., 0]
         return turns, places
+
+    @property
+    def components(self) -> int:
+        """How many there are beside the ball."""
+        return len(self.weights)
+
+    def drawn(self, n: int, rng: np.random.Generator, turn: Floats, place_A: Floats) -> Drawn:
+        """n poses, with log densities of theirs and of the present pose."""
+        turns, places = self.sample(n, rng)
+        present = float(self.log_prob(turn[None], place_A[None])[0])
+        return Drawn(turns, places, self.log_prob(turns, places), present)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""

@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.frozen import plain_fields
 from equidrift.geometry import Floats
 from equidrift.models.rigid import igso3
 from equidrift.models.rigid.body import RigidBody
-from equidrift.models.rigid.mixture import PoseMixture
+from equidrift.models.rigid.flow import ScoreDensity
+from equidrift.models.rigid.mixture import PoseDensity, PoseMixture
 from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Advance, Alternating
 from equidrift.montecarlo.proposals import DrawnAnew, SteppedTogether
 from equidrift.protocols import Proposer
 from equidrift.records import Proposal
 
 FRAMES_PER_COMPONENT, MOST_COMPONENTS = 40, 24
+DENSITIES = ("mixture", "score")
 
 
 class RigidProposer(DrawnAnew):
@@ -34,41 +36,77 @@ class RigidProposer(DrawnAnew):
     ----------
     body : RigidBody
         What moves, and what its pose is told from.
-    density : PoseMixture
-        Of the pose; `PoseMixture.ball` for uniform moves, `PoseMixture.fit` or
-        `adapt_rigid` for learned ones.
+    density : PoseMixture or ScoreDensity
+        Of the pose; `PoseMixture.ball` for uniform moves, `fit` or `adapt_rigid` for
+        learned ones.
     name : str, optional
         As statistics show it.
     """
 
     exact = True
     tree = None
-    about = "a mixture of Gaussians over a rigid body's rotation and place"
 
-    def __init__(self, body: RigidBody, density: PoseMixture, *, name: str = "rigid") -> None:
+    def __init__(self, body: RigidBody, density: PoseDensity, *, name: str = "rigid") -> None:
         self.body, self.density, self.name = body, density, name
+        self.about = density.about
 
     @classmethod
     def fit(
-        cls, body: RigidBody, positions_A: Sequence[Floats] | Floats, *, seed: int = 0
+        cls,
+        body: RigidBody,
+        positions_A: Sequence[Floats] | Floats,
+        *,
+        density: str = "mixture",
+        seed: int = 0,
     ) -> RigidProposer:
-        """A proposer whose mixture is fitted to frames (k, n_atoms, 3).
+        """A proposer whose density is fitted to frames (k, n_atoms, 3).
+
+        Parameters
+        ----------
+        body : RigidBody
+            What moves.
+        positions_A : (k, n_atoms, 3) array
+            Frames, in A.
+        density : str, optional
+            "mixture" of IGSO(3) x Gaussians, or "score": a score that is learned by
+            denoising, drawn with the exact density of its discretised probability flow
+            (seconds of training), and a tenth of draws from the mixture.
+        seed : int, optional
+            Of the fit.
 
         Raises
         ------
-        InputError
-            If there are fewer than 20 frames.
+        UnknownNameError
+            For another density. InputError if there are fewer than 20 frames.
+
+        Examples
+        --------
+        >>> start_A = np.array([[0, 0, 0.0], [0.8, 0, 0.6], [-0.8, 0, 0.6]])
+        >>> rng = np.random.default_rng(0)
+        >>> frames_A = start_A + 0.3 * rng.standard_normal((40, 1, 3))
+        >>> body = RigidBody(start_A, [0, 1, 2])
+        >>> proposer = RigidProposer.fit(body, frames_A)
+        >>> made = proposer.propose(start_A, kT_eV=0.0257, rng=rng)
+        >>> made.positions_A.shape
+        (3, 3)
         """
+        if density not in DENSITIES:
+            raise UnknownNameError("density of poses", density, DENSITIES)
         rng = np.random.default_rng(seed)
         poses = [body.pose(x, rng) for x in positions_A]
         turns, places = (
             np.array(part).reshape(len(poses), 3, -1) for part in zip(*poses, strict=True)
         )
         components = min(MOST_COMPONENTS, len(poses) // FRAMES_PER_COMPONENT)
-        density = PoseMixture.fit(
+        mixture = PoseMixture.fit(
             turns, places[..., 0], components, oriented=body.oriented, seed=seed
         )
-        return cls(body, density)
+        if density == "mixture":
+            return cls(body, mixture)
+        from equidrift.models.rigid.train import trained_flow
+
+        flow = trained_flow(turns, places[..., 0], body, seed=seed)
+        return cls(body, ScoreDensity(flow, mixture), name="rigid-score")
 
     def propose_independent(
         self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
@@ -78,13 +116,13 @@ class RigidProposer(DrawnAnew):
         """
         del kT_eV
         turn, place = self.body.pose(positions_A, rng)
-        turns, places = self.density.sample(n, rng)
-        current = float(self.density.log_prob(turn[None], place[None])[0])
-        log_q = self.density.log_prob(turns, places).tolist()
+        made = self.density.drawn(n, rng, turn, place)
+        current = made.log_q_present
         info = {"kind": "independent", "log_q_current": current}
-        new = self.body.placed(positions_A, turn, turns, places)
+        new = self.body.placed(positions_A, turn, made.turns, made.places_A)
         return [
-            Proposal(x, current - q, {**info, "log_q": q}) for x, q in zip(new, log_q, strict=True)
+            Proposal(x, current - q, {**info, "log_q": q})
+            for x, q in zip(new, made.log_q.tolist(), strict=True)
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,8 +137,9 @@ class RigidProposer(DrawnAnew):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RigidProposer:
         """The proposer that `to_dict` wrote."""
-        density = PoseMixture.from_dict(data["density"])
-        return cls(RigidBody.from_dict(data["body"]), density, name=data["name"])
+        stored = data["density"]
+        kind = ScoreDensity if "flow" in stored else PoseMixture
+        return cls(RigidBody.from_dict(data["body"]), kind.from_dict(stored), name=data["name"])
 
 
 class LocalRigidProposer(SteppedTogether):
@@ -165,10 +204,11 @@ def adapt_rigid(
     cycles: int,
     *,
     radius_A: float,
+    density: str = "mixture",
     seed: int = 0,
 ) -> Adapted:
-    """Explore with uniform and small moves, fit, explore with the fit, and fit again;
-    what comes out never changes more, as exact sampling demands.
+    """Explore with uniform and small moves, fit a mixture, explore with the fit, and fit
+    again; what comes out never changes more, as exact sampling demands.
 
     Parameters
     ----------
@@ -181,14 +221,18 @@ def adapt_rigid(
         In all; at least 80.
     radius_A : float
         Of the ball of uniform moves about where the body's reference has it.
+    density : str, optional
+        Of the last fit, "mixture" or "score"; see `RigidProposer.fit`.
     seed : int, optional
         Of the fits.
 
     Raises
     ------
-    InputError
-        If there are too few cycles to fit anything.
+    UnknownNameError
+        For another density. InputError if there are too few cycles to fit anything.
     """
+    if density not in DENSITIES:
+        raise UnknownNameError("density of poses", density, DENSITIES)
     if cycles < LEAST_CYCLES:
         raise InputError(
             f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a "
@@ -201,12 +245,13 @@ def adapt_rigid(
     frames, first = advance(Alternating(*simple), cycles // 2)
     found = RigidProposer.fit(body, frames[len(frames) // 4 :], seed=seed)
     more, second = advance(Alternating(found, *simple), cycles - cycles // 2)
-    found = RigidProposer.fit(body, np.concatenate([frames[len(frames) // 2 :], more]), seed=seed)
+    kept = np.concatenate([frames[len(frames) // 2 :], more])
+    found = RigidProposer.fit(body, kept, density=density, seed=seed)
     report = {
         "proposer": found.name,
         "cycles": cycles,
-        "frames": len(frames) - len(frames) // 2 + len(more),
-        "components": len(found.density.weights),
+        "frames": len(kept),
+        "components": found.density.components,
         "acceptance": {"uniform and local": first.acceptance, "with a fit": second.acceptance},
         "is": found.about,
     }

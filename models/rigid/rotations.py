@@ -10,6 +10,15 @@ import numpy as np
 from equidrift.geometry import Floats
 
 _TINY = 1e-12  # rad, below which the series of sin(w) / w is its first term
+# E_j of d/dt exp(t e_j) at 0, (3, 3, 3): E_j x = e_j cross x
+GENERATORS = np.array(
+    [
+        [[0.0, 0, 0], [0, 0, -1], [0, 1, 0]],
+        [[0.0, 0, 1], [0, 0, 0], [-1, 0, 0]],
+        [[0.0, -1, 0], [1, 0, 0], [0, 0, 0]],
+    ]
+)
+_ROWS = GENERATORS.reshape(3, 9)
 
 
 def exp(vectors: Floats) -> Floats:
@@ -91,10 +100,28 @@ def mean(rotations: Floats, weights: Floats) -> Floats:
     return np.asarray(u @ v, np.float64)
 
 
+def left_jacobian(vectors: Floats) -> Floats:
+    """(..., 3, 3) J of rotation vectors (..., 3): exp(v + d) = exp(J d) exp(v) for small d."""
+    v = np.asarray(vectors, np.float64)
+    angle = np.maximum(np.linalg.norm(v, axis=-1), _TINY)[..., None, None]
+    # (w - sin w) / w^3 loses its digits below 1e-2 rad, where its series has them all
+    third = np.where(
+        angle < 1e-2, 1 / 6 - angle**2 / 120, (angle - np.sin(angle)) / np.maximum(angle, 1e-2) ** 3
+    )
+    skew = _skew(v)
+    out: Floats = np.eye(3) + 2 * (np.sin(angle / 2) / angle) ** 2 * skew + third * (skew @ skew)
+    return out
+
+
 def _skew(v: Floats) -> Floats:
     """(..., 3, 3) of vectors (..., 3): the matrix of v x."""
-    x, y, z = np.moveaxis(v, -1, 0)
-    zero = np.zeros_like(x)
-    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    out: Floats = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    out: Floats = (v @ _ROWS).reshape(*v.shape, 3)
+    return out
+
+
+def small_vectors(rotations: Floats) -> Floats:
+    """(..., 3) axis times sin w of rotations (..., 3, 3): the rotation vector to third
+    order in w, for a fraction of the cost of `log`.
+    """
+    out: Floats = 0.5 * (rotations.reshape(*rotations.shape[:-2], 9) @ _ROWS.T)
     return out

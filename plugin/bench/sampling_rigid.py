@@ -8,8 +8,9 @@ per CPU second of where the ion lies, seen from the water, the slowest of three 
 of the chain's autocorrelation; `N_up_reference` is of independent uniform draws, weighted
 by exp(-U / kT), with an error of its own.
 
-Each by uniform moves of a ball, by small steps, and by the mixture of IGSO(3) x Gaussians
-that an adaptive phase fits (`equidrift`; its cost is `adapt_s`).
+Each by uniform moves of a ball, by small steps, by the mixture of IGSO(3) x Gaussians
+that an adaptive phase fits (`equidrift`; its cost is `adapt_s`), and by a score that is
+trained at its end (`score`; training counts in `adapt_s`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Trapped:
         return sim
 
     def rows(self, seconds: float, say: Progress) -> list[Row]:
-        """The three rows, each of so many CPU seconds."""
+        """The rows, each of so many CPU seconds."""
         sim = self.simulation()
 
         def sampler(proposer: Proposer, seed: int = 0) -> _Watched:
@@ -93,18 +94,24 @@ class Trapped:
             made.run(cycles)
             return np.array(made.frames), made.statistics
 
+        def adapted(density: str) -> tuple[Proposer, float]:
+            say(f"{self.name}: the adaptive phase of a {density}")
+            phases.clear()
+            put(sim, self.made[2])
+            begun = time.process_time()
+            found = adapt_rigid(
+                advance, self.body, self.adapt_cycles, radius_A=self.radius_A, density=density
+            )
+            return found.proposer, time.process_time() - begun
+
         phases: list[int] = []
-        begun = time.process_time()
-        learned = adapt_rigid(
-            advance, self.body, self.adapt_cycles, radius_A=self.radius_A
-        ).proposer
-        adapt_s = time.process_time() - begun
         ball = PoseMixture.ball(np.zeros(3), self.radius_A)
         rows = []
         for name, proposer, adapted_s in (
             ("uniform", RigidProposer(self.body, ball, name="uniform"), 0.0),
             ("small-steps", LocalRigidProposer(self.body.atoms), 0.0),
-            ("equidrift", learned, adapt_s),
+            ("equidrift", *adapted("mixture")),
+            ("score", *adapted("score")),
         ):
             say(f"{self.name}/{name}")
             made = sampler(proposer)
@@ -187,9 +194,10 @@ def rigid(seconds: float, say: Progress) -> list[Row]:
     say("rigid-flip: the reference")
     known = flip_reference(flipping, REFERENCE_DRAWS)
     found = flipping.rows(seconds, say)
-    uniform, *_, ours = (part["values"] for part in found)
+    uniform, _, *learned = (part["values"] for part in found)
     if uniform["flips"]:
-        ours |= ratio("flips_per_cpu_s_over_uniform", ours, uniform, "flips_per_cpu_s")
+        for ours in learned:
+            ours.update(ratio("flips_per_cpu_s_over_uniform", ours, uniform, "flips_per_cpu_s"))
     for part in found:
         part["values"] |= known
     return [*rows, *found]

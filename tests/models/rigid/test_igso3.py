@@ -83,6 +83,19 @@ def test_logarithm_and_exponential_agree_with_scipy_up_to_half_turns(rng):
     np.testing.assert_allclose(rotations.angle(turns), angles, atol=1e-9)
 
 
+def test_derivative_of_the_exponential_is_that_of_finite_differences(rng):
+    vectors, h = rng.standard_normal((20, 3)), 1e-6
+    vectors[:6] *= np.array([[0.0], [1e-9], [1e-4], [9.9e-3], [1e-2], [0.1]])
+    found = rotations.left_jacobian(vectors)
+    for j in range(3):
+        ends = [rotations.exp(vectors + sign * h * np.eye(3)[j]) for sign in (1, -1)]
+        known = rotations.small_vectors(ends[0] @ np.swapaxes(ends[1], 1, 2)) / (2 * h)
+        np.testing.assert_allclose(found[..., j], known, atol=1e-8)
+    np.testing.assert_allclose(
+        rotations.small_vectors(rotations.exp(1e-3 * vectors)), 1e-3 * vectors, atol=1e-8
+    )
+
+
 def test_reverse_equation_finds_both_modes_with_their_odds(rng):
     n, eps = 2000, 0.1
     means = np.stack([np.eye(3), rotations.exp(np.array([0.0, 2.0, 1.0]))])

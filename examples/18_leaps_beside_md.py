@@ -1,6 +1,5 @@
 """Leaps of picoseconds beside long dynamics: the torsion map of a molecule that no training
-saw, in one picture. Leaps come with no weights yet: give the path of yours
-(`equidrift train trajectories examples/train_leap.yaml`).
+saw, in one picture. WEIGHTS is "leap", or the path of leaps that you trained.
 """
 
 import sys

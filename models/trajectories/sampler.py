@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from equidrift.errors import WeightsError
 from equidrift.models.trajectories.diffusion.sampler import DiffusionModel
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 from equidrift.models.trajectories.leap.sampler import LeapModel
 from equidrift.models.trajectories.model import ChemistryModel
-from equidrift.weights import find, read_card, zoo
+from equidrift.weights import find, read_card
 
-LEAP = "leap"  # the name that shipped leaps will have
+LEAP = "leap"
 
 
 def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
@@ -21,19 +20,7 @@ def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
 
 
 def load_leap(**options: Any) -> LeapModel:
-    """Leaps of torsions over 1 to 100 ps, by weights that you train: none are shipped yet.
-
-    Raises
-    ------
-    WeightsError
-        While that is so.
-    """
-    if not (zoo() / f"{LEAP}.json").exists():
-        raise WeightsError(
-            "leaps come with no weights yet: make dynamics by tools/make_leaps.py, train by "
-            "`equidrift train trajectories examples/train_leap.yaml`, and give the path of the "
-            "weights as the model"
-        )
+    """Leaps of torsions over 1 to 100 ps, by the shipped weights."""
     return LeapModel(LEAP, **options)
 
 

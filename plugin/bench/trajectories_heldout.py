@@ -124,7 +124,9 @@ def first_runs(smiles: Iterator[str], count: int, run: Run) -> list[Dynamics]:
     Parameters
     ----------
     smiles : iterator of str
+        What is tried, in this order.
     count : int
+        Dynamics that are wanted.
     run : callable
         (SMILES, number) to the dynamics, or None.
     """

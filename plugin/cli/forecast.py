@@ -21,6 +21,7 @@ from equidrift.registry import TRAJECTORY_MODELS
 
 MODE = "What is made"
 BROKEN = ("redraw", "report")
+LEAP_PS = 1.0  # frames so far apart are leapt to
 
 TRAJ = existing_file("a trajectory", "TRAJ")
 TRAJ_HELP = "The trajectory: .xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz."
@@ -31,7 +32,8 @@ OUTPUT_HELP = (
 )
 MODEL = model_name("trajectory model", lambda: TRAJECTORY_MODELS)
 MODEL_HELP = (
-    "A model that `equidrift models` lists for forecast, or the path of weights you trained."
+    "A model that `equidrift models` lists for forecast, or the path of weights you trained. "
+    "Default: default; with --every of 1ps and more: leap."
 )
 FRAMES_HELP = (
     "New frames to make. With --interpolate: new frames between each two neighbours. Needed unless "
@@ -96,7 +98,7 @@ class Request(options.ModelRun):
     ]
     output: Annotated[Path, option(OUTPUT, OUTPUT_HELP, "-o", "--output")]
     n: Annotated[int, option(COUNT, "Trajectories to make.", "-n")] = 1
-    model: Annotated[str, option(MODEL, MODEL_HELP)] = "default"
+    model: Annotated[str | None, option(MODEL, MODEL_HELP)] = None
     seed: options.Seed = 0
     frames: Annotated[int | None, option(COUNT, FRAMES_HELP, panel=MODE)] = None
     every: Annotated[str, option(EVERY, EVERY_HELP, panel=MODE)] = "1"
@@ -124,9 +126,19 @@ class Request(options.ModelRun):
         return "refine" if self.refine else "forecast"
 
     @property
+    def model_name(self) -> str:
+        """The model that is asked for; where none is, one that leaps if frames are to lie
+        picoseconds apart.
+        """
+        if self.model is not None:
+            return self.model
+        timed = self.mode == "forecast" and not self.every.strip().isdecimal()
+        return "leap" if timed and picoseconds(self.every) >= LEAP_PS else "default"
+
+    @property
     def files(self) -> list[str | Path]:
         """Everything that is read."""
-        named = (self.trajectory, self.top, *model_files(self.model))
+        named = (self.trajectory, self.top, *model_files(self.model_name))
         return [path for path in named if path is not None]
 
     @property

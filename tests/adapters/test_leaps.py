@@ -23,7 +23,7 @@ from equidrift.adapters.ase.dynamics import DiffusionDynamics
 from equidrift.adapters.openmm.proposer import TrajectoryProposer
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import prepare
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.leap.proposer import LeapProposer
 from equidrift.models.trajectories.leap.sampler import LeapModel
@@ -211,9 +211,10 @@ def test_exact_twin_moves_a_simulation_by_the_density_that_it_was_trained_to(
     assert counts.proposed == 100 and 0 < counts.accepted < 100
 
 
-def test_leaps_by_name_say_what_to_do_while_no_weights_are_shipped(past: Trajectory) -> None:
-    with pytest.raises(WeightsError, match=r"tools/make_leaps\.py, train by"):
-        equidrift.forecast(past, 1, model="leap", lag_ps=20.0)
+def test_shipped_leaps_go_on_from_one_frame(past: Trajectory) -> None:
+    (made,) = equidrift.forecast(past[-1:], 2, model="leap", lag_ps=20.0)
+    assert made.dt_fs == 20_000.0 and len(made) == 2
+    assert made.provenance["exact"] is False
 
 
 def test_leaping_leaves_the_model_that_it_was_made_of_as_it_was(weights: str) -> None:

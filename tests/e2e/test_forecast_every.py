@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import equidrift
+from equidrift.cli.forecast import Request
 from equidrift.engine import frames
 from equidrift.engine import trajectories as engine
 from equidrift.errors import InputError, InputTypeError
@@ -105,3 +106,22 @@ def test_every_is_refused_where_it_thins_nothing(cli: Cli) -> None:
     for mode in ("--interpolate", "--refine"):
         code, _, err = cli(mode, "--every", 2, "-o", "x.npz")
         assert code == 2 and f"and {mode} makes none" in err and "--every 2" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ({}, "default"),
+        ({"every": "3"}, "default"),
+        ({"every": "900fs"}, "default"),
+        ({"every": "1ps"}, "leap"),
+        ({"every": "0.2ns"}, "leap"),
+        ({"every": "20ps", "model": "md"}, "md"),
+        ({"every": "20ps", "model": "default"}, "default"),
+    ],
+)
+def test_frames_picoseconds_apart_are_leapt_to_unless_a_model_is_named(
+    asked: dict[str, str], chosen: str
+) -> None:
+    request = Request(trajectory=Path("in.xtc"), output=Path("x.xtc"), frames=4, **asked)
+    assert request.model_name == chosen

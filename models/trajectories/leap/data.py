@@ -138,8 +138,8 @@ class LeapBatches:
         mirrored = rng.random(count) < 0.5
         way = np.where(mirrored, -1.0, 1.0)[:, None, None]
         now, after = (way * x[burst, frame].astype(np.float64) for frame in (start, start + lag))
-        scan = run.scan(burst, start)
-        scan = np.where(mirrored[:, None, None, None], scan[:, :, ::-1], scan)
+        seen = run.scan(burst, start).astype(np.float64)
+        scan = np.where(mirrored[:, None, None, None], seen[:, :, ::-1], seen)
         lag_ps = np.full(count, lag * run.dynamics.spacing_fs / 1000)
         present = present_of(run.table, now, lag_ps, run.dynamics.temperature_K, scan=scan)
         return Leaps(present, torch.from_numpy(run.table.tree.torsions(after)).float())

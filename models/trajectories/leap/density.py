@@ -24,7 +24,7 @@ from equidrift.models.trajectories.leap.features import NODE, PAIR
 from equidrift.models.trajectories.leap.scan import BINS, CHANNELS
 
 HARMONICS = 3  # of an angle as the network reads it
-TOLD, HIDDEN = 16, 32  # of the network that reads the bins
+TOLD, HIDDEN = 16, 64  # of the network that reads the bins
 FLOOR = 1e-3  # share of the uniform density, so that every way back has a probability
 
 
@@ -40,6 +40,9 @@ class LeapConfig:
         Of the attention between torsions.
     bins : int
         Of each torsion's histogram.
+    dropout : float
+        Share of what tells a torsion that is left out while training: a few hundred
+        molecules are soon known by heart.
     """
 
     node: int = NODE
@@ -48,6 +51,7 @@ class LeapConfig:
     layers: int = 3
     heads: int = 4
     bins: int = BINS
+    dropout: float = 0.15
 
 
 @dataclass
@@ -88,10 +92,14 @@ class LeapNetwork(nn.Module):
         self.layers = nn.ModuleList(Attention(config) for _ in range(config.layers))
         self.gone = nn.Linear(2 * HARMONICS, width)
         self.order = Attention(config)
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.bins))
-        self.told = nn.Linear(width, TOLD)
+        self.drop = nn.Dropout(config.dropout)
+        self.told = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, TOLD))
         self.each = nn.Sequential(
-            nn.Linear(TOLD + CHANNELS + 2 * HARMONICS, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1)
+            nn.Linear(TOLD + CHANNELS + 2 * HARMONICS, HIDDEN),
+            nn.SiLU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.SiLU(),
+            nn.Linear(HIDDEN, 1),
         )
 
     def encoded(self, present: Present) -> Tensor:
@@ -113,13 +121,13 @@ class LeapNetwork(nn.Module):
         before = torch.ones(m, m, dtype=torch.bool, device=h.device).tril(-1)
         seen = present.mask[:, None, :] & before
         after = self.order(h, h + self.gone(waves(phi)), present.pair, seen)
-        logits = functional.log_softmax(self.leave(after) + self.of_bins(after, present), -1)
+        logits = functional.log_softmax(self.of_bins(self.drop(after), present), -1)
         floor = torch.full_like(logits, math.log(FLOOR / self.config.bins))
         return torch.logaddexp(logits + math.log1p(-FLOOR), floor)
 
     def of_bins(self, after: Tensor, present: Present) -> Tensor:
-        """What each bin adds (b, m, bins) by its energy and by how far it lies from the
-        present angle, read alike for every bin, given `after` (b, m, width).
+        """Log odds (b, m, bins) of each bin, up to a constant, by its energy and by how far it
+        lies from the present angle: read alike for every bin, given `after` (b, m, width).
         """
         bins = present.scan.shape[2]
         middle = (torch.arange(bins, device=after.device) + 0.5) * (2 * math.pi / bins) - math.pi

@@ -77,12 +77,16 @@ class CircleBatches:
 
 
 def alone(phi: torch.Tensor) -> Present:
-    """Systems of one torsion (b, 1) that differ in nothing else."""
-    b = len(phi)
+    """Systems of one torsion (b, 1) in the potential, that differ in nothing else."""
+    b, angles = len(phi), phi.double().numpy()
+    middle = -math.pi + (np.arange(scan.BINS) + 0.5) * 2 * math.pi / scan.BINS
+    energy = np.broadcast_to(potential(middle), (b, 1, scan.BINS))
+    told = [scan.log_odds(energy), -scan.ways(energy, potential(angles), angles)]
+    channels = torch.from_numpy(np.stack(2 * told, -1) / scan.SCALE_KT).float()
     return Present(
         torch.zeros(b, 1, NODE),
         torch.zeros(b, 1, 1, PAIR),
-        torch.zeros(b, 1, scan.BINS, scan.CHANNELS),
+        channels,
         phi,
         torch.ones(b, 1, dtype=torch.bool),
         torch.full((b,), LAG),
@@ -93,7 +97,7 @@ def alone(phi: torch.Tensor) -> Present:
 @pytest.mark.long
 def test_trained_density_has_the_timescales_and_the_rest_of_a_process_known_exactly() -> None:
     batches = CircleBatches()
-    network = fresh(lambda: LeapNetwork(LeapConfig(width=32, layers=1, heads=2)), 0)
+    network = fresh(lambda: LeapNetwork(LeapConfig(width=32, layers=1, heads=2, dropout=0.0)), 0)
     fit(network, batches, leap_loss, Schedule(steps=500, learning_rate=3e-3, warmup_steps=20), 60.0)
     bins = network.config.bins
     middle = -math.pi + (torch.arange(bins) + 0.5) * 2 * math.pi / bins

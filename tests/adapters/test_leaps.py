@@ -23,7 +23,7 @@ from equidrift.adapters.ase.dynamics import DiffusionDynamics
 from equidrift.adapters.openmm.proposer import TrajectoryProposer
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import prepare
-from equidrift.errors import InputError
+from equidrift.errors import InputError, MoleculeError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.leap.proposer import LeapProposer
 from equidrift.models.trajectories.leap.sampler import LeapModel
@@ -215,6 +215,14 @@ def test_shipped_leaps_go_on_from_one_frame(past: Trajectory) -> None:
     (made,) = equidrift.forecast(past[-1:], 2, model="leap", lag_ps=20.0)
     assert made.dt_fs == 20_000.0 and len(made) == 2
     assert made.provenance["exact"] is False
+
+
+def test_elements_that_no_training_molecule_held_are_refused(past: Trajectory) -> None:
+    assert make_trajectory_model("leap").elements == (1, 6, 7, 8, 9, 16, 17, 35, 53)
+    start = equidrift.sample("CC[Si](C)(C)CCO", 1, model="etkdg-mmff")
+    frame = equidrift.Trajectory(start.molecule, start.positions_A, [0.0])
+    with pytest.raises(MoleculeError, match="Si"):
+        equidrift.forecast(frame, 1, model="leap", lag_ps=20.0)
 
 
 def test_leaping_leaves_the_model_that_it_was_made_of_as_it_was(weights: str) -> None:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.devices import Device
-from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.trajectories.leap.leaper import SLACK, Leaper
 from equidrift.models.trajectories.task import Task, TaskModel
 from equidrift.protocols import LeapingTrajectoryModel, Settle
-from equidrift.records import Molecule, Trajectory
+from equidrift.records import SYMBOLS, Molecule, Trajectory
 from equidrift.registry import host_function
 from equidrift.seeds import sample_rng
 
@@ -53,7 +52,6 @@ class LeapModel(TaskModel, LeapingTrajectoryModel):
 
     min_frames = 1
     context = 1
-    elements = ELEMENTS
     max_atoms = 200
 
     def __init__(
@@ -72,6 +70,8 @@ class LeapModel(TaskModel, LeapingTrajectoryModel):
         self.temperature_K, self.settle_fs, self.system = temperature_K, settle_fs, system
         self.name = str(self.leaper.card["name"])
         self.weights_sha256 = str(self.leaper.card["sha256"])
+        symbols = self.leaper.card["elements"]  # of the molecules that were trained on
+        self.elements = tuple(SYMBOLS.index(symbol) for symbol in symbols)
         low, high = self.leaper.lag_range_ps
         self.lag_range_fs = (FS_PER_PS * low, FS_PER_PS * high)
         self.settle: Settle | None = None

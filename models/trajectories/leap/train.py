@@ -10,7 +10,6 @@ from pydantic import Field
 
 from equidrift.errors import InputError
 from equidrift.models.shared.config import Name, SplitTraining
-from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, begun, training_of
 from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics
 from equidrift.models.trajectories.integrator.train import part_runs
@@ -69,6 +68,7 @@ def make_task(c: LeapTraining, network: LeapNetwork, _out: Path) -> Task:
     batches = batches_of(runs)
     unseen = batches_of(held) if held else None
     lags = sorted({lag * r.dynamics.spacing_fs / 1000 for r in batches.runs for lag in r.lags})
+    elements = {z for r in batches.runs for z in r.dynamics.molecule.numbers.tolist()}
     temperatures = sorted({r.dynamics.temperature_K for r in batches.runs})
     card = {
         "family": "trajectories",
@@ -81,7 +81,7 @@ def make_task(c: LeapTraining, network: LeapNetwork, _out: Path) -> Task:
             "temperature_K": [temperatures[0], temperatures[-1]],
             "levels": sorted({r.dynamics.level for r in batches.runs}),
         },
-        "elements": [SYMBOLS[z] for z in ELEMENTS],
+        "elements": [SYMBOLS[z] for z in sorted(elements)],
         "max_atoms": 200,
         "units": "rad, ps",
         "dtype": "float32",

@@ -14,7 +14,7 @@ from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import energy_of, make_simulation, positions, put
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
-from equidrift.montecarlo.adapt import adapt
+from equidrift.montecarlo.adapt import Factory, Fit, adapt
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
 from equidrift.montecarlo.recycling import recycled
@@ -158,11 +158,12 @@ def fitted(
             advance, molecule, tree, kind, cycles, temperature_K=TEMPERATURE_K, terms=terms
         ).proposer
         return proposer, time.process_time() - begun
-    make, energy = resolve(PROPOSERS[kind]), energy_of(sim)
-    accepted, _ = advance(make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K), cycles)
+    make: Factory = resolve(PROPOSERS[kind])
+    energy = energy_of(sim)
+    accepted, _ = advance(make(Fit(molecule, tree, frames_A, TEMPERATURE_K)), cycles)
     frames_A = recycled(
         np.concatenate([frames_A, accepted]), tree, energy, temperature_K=TEMPERATURE_K
     )
     put(sim, accepted[-1])
-    proposer = make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K)
+    proposer = make(Fit(molecule, tree, frames_A, TEMPERATURE_K))
     return proposer, time.process_time() - begun

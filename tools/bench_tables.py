@@ -195,12 +195,24 @@ def trajectories(result: Mapping[str, Any]) -> str:
         pivot(chosen(result, "^(interpolate|spacing)-"), cost, errors=True),
         listed(chosen(result, nbody), CALLS),
         listed(result, INVENTED, "-unconditional/", errors=True),
+        listed(result, LEAPS, "^leap-", errors=True),
         listed(result, (("cpu_s_per_128", 3), ("over_equidrift", 3)), "^speed-"),
         listed(result, (("ms_per_trajectory", 3),), "^cost-"),
     ]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 
+LEAPS = (
+    *((f"torsion_JSD_{leaps}{end}", 3) for leaps in (1, 10, 100) for end in ("", "_floor")),
+    ("pair_JSD_100", 3),
+    ("pair_JSD_100_floor", 3),
+    ("JSD_halves", 3),
+    ("rate_ratio", 3),
+    ("timescale_ratio", 3),
+    ("ns_per_cpu_s_over_md", 3),
+    ("acceptance", 3),
+    ("ess_per_s_over_md", 3),
+)
 SAMPLING = (
     ("crossings_per_s", 3),
     ("crossings_per_s_over_md", 3),

@@ -41,6 +41,7 @@ def own_rows(name: str) -> str:
         "geotdm": "^(gfn2md17-.*|speed-aspirin)/geotdm(-1000)?$",
         "torsions": "^(ala2/fourier-table|drugs/torsion)$",
         "ala2": "^ala2/boltzmann$",
+        "leap": "^leap-.*/(equidrift|exact|md)$",
         "field-cyclones": "^cyclones/(inter|extra)polation$",
     }
     family, _, rest = name.partition("-")

@@ -49,8 +49,8 @@ class ScoreNetwork:
     axis: Floats | None = None
 
     def __post_init__(self) -> None:
-        wanted = [(self.inputs, None), *((len(b), None) for b in self.biases[:-1])]
-        found = [(w.shape[1], None) for w in self.weights]
+        wanted = [self.inputs, *(len(b) for b in self.biases[:-1])]
+        found = [w.shape[1] for w in self.weights]
         ends = len(self.biases) > 0 and len(self.biases[-1]) == self.moving
         heights = [len(w) for w in self.weights] == [len(b) for b in self.biases]
         if not ends or not heights or wanted != found:
@@ -115,7 +115,7 @@ class ScoreNetwork:
         for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = a @ weight.T + bias
             if n < last:
-                a *= _gate(a)
+                a *= logistic(a)
         return self._scaled(a, places, sigma)
 
     def rates_and_slopes(
@@ -138,7 +138,7 @@ class ScoreNetwork:
             # one product of matrices is faster than k
             slopes = (slopes.reshape(k * m, -1) @ weight.T).reshape(k, m, len(weight))
             if n < last:
-                gate = _gate(a)
+                gate = logistic(a)
                 a *= gate
                 slopes *= (gate + a * (1 - gate))[:, None]
         slopes *= inner
@@ -179,7 +179,6 @@ class ScoreNetwork:
         return cls(weights, biases, data["turning"], axis)
 
 
-def _gate(a: Floats) -> Floats:
-    """The logistic function, which does not overflow."""
-    out: Floats = 0.5 + 0.5 * np.tanh(0.5 * a)
-    return out
+def logistic(a: Any) -> Any:
+    """The logistic function of an array of either precision; it does not overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * a)

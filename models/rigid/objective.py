@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from equidrift.geometry import Floats
 from equidrift.models.rigid import igso3, rotations
+from equidrift.models.rigid.network import logistic
 
 Singles = NDArray[np.float32]
 
@@ -61,7 +62,7 @@ def score_loss(
     for n, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         a = inputs[-1] @ weight.T + bias
         if n < last:
-            gate = 0.5 + 0.5 * np.tanh(0.5 * a)  # the logistic function
+            gate = logistic(a)
             a = a * gate
             slopes.append(gate + a * (1 - gate))
         inputs.append(a)

@@ -11,6 +11,7 @@ are left out.
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
-from equidrift.models.trajectories.dynamics import load_gfn2_md
+from equidrift.models.trajectories.dynamics import Dynamics, load_gfn2_md
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.seeds import sample_seeds
 
@@ -80,6 +81,12 @@ def given(name: str) -> Path | None:
     return folder / name if folder is not None and (folder / name).is_dir() else None
 
 
+@cache
+def gfn2_md(folder: Path) -> dict[str, Dynamics]:
+    """Its dynamics, which three parts read."""
+    return load_gfn2_md(folder)
+
+
 def all_nbody_rows(full: bool, say: Progress) -> list[Row]:
     """Rows of every N-body system."""
     rows: list[Row] = []
@@ -100,7 +107,7 @@ def unconditional_rows(full: bool, say: Progress) -> list[Row]:
     if folder and shipped("geotdm-ethanol-unconditional"):
         say("unconditional: ethanol")
         count, epochs = (128, 30) if full else (48, 15)
-        ethanol = load_gfn2_md(folder)["ethanol"]
+        ethanol = gfn2_md(folder)["ethanol"]
         rows += unconditional.molecule_rows(ethanol, "ethanol", count, epochs)
     return rows
 
@@ -119,7 +126,7 @@ def gfn2_rows(full: bool, say: Progress) -> list[Row]:
     folder = given("gfn2_md")
     if folder is None or not shipped("trajectory"):
         return []
-    rows, data = [], load_gfn2_md(folder)
+    rows, data = [], gfn2_md(folder)
     for name, dynamics in data.items():
         say(f"GFN2-MD17: {name}")
         rows += molecule_rows(name, dynamics, full)
@@ -135,7 +142,7 @@ def unseen_rows(full: bool, say: Progress) -> list[Row]:
     folder = given("gfn2_md")
     if folder is None or not shipped("trajectory"):
         return []
-    return molecules.rows(folder.parent, load_gfn2_md(folder), full, say)
+    return molecules.rows(folder.parent, gfn2_md(folder), full, say)
 
 
 def leaping_rows(full: bool, say: Progress) -> list[Row]:

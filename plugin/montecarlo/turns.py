@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.frozen import plain_fields
-from equidrift.geometry import Floats
+from equidrift.geometry import Floats, cross
 from equidrift.montecarlo.surroundings import CLASH_EV, Surroundings, SurroundingTerms
 from equidrift.torsions import TorsionTree
 
@@ -326,10 +326,7 @@ class Turn:
         """New positions, turned by an angle about the axis that `energies` gave."""
         x, cosine, sine = positions_A.copy(), np.cos(angle_rad), np.sin(angle_rad)
         arms = x[self.moved] - x[self.turned]
-        across = np.stack(
-            [axis[i] * arms[:, j] - axis[j] * arms[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
-            axis=1,
-        )
+        across = cross(axis, arms)
         x[self.moved] = (
             x[self.turned]
             + arms * cosine
@@ -366,10 +363,7 @@ def _circles(still: Floats, moved: Floats, axis: Floats) -> Floats:
     """
     z, w = still @ axis, moved @ axis
     still, moved = still - z[:, None] * axis, moved - w[:, None] * axis
-    ahead = np.stack(
-        [axis[i] * moved[:, j] - axis[j] * moved[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
-        axis=1,
-    )
+    ahead = cross(axis, moved)
     cosine, sine = still @ moved.T, still @ ahead.T
     parts = np.empty((3, cosine.size))
     constant = (

@@ -26,6 +26,7 @@ from equidrift.bench.sampling_drugs import effective, waves_of
 from equidrift.bench.sampling_run import simulation, timed
 from equidrift.bench.trajectories_heldout import first_runs, heldout_smiles, kept
 from equidrift.bench.trajectories_leap_runs import (
+    ANY,
     FRICTION_PER_FS,
     HYDROGEN_AMU,
     PEPTIDES,
@@ -85,7 +86,7 @@ def judging_runs(folder: Path, full: bool, say: Progress) -> dict[str, list[Dyna
     frames = round(1e6 * ns / SPACING_FS)
 
     def unseen(smiles: str, number: int) -> Dynamics | None:
-        molecule = leaping_molecule(smiles, "test")
+        molecule = leaping_molecule(smiles, ANY)  # of the test part already
         return None if molecule is None else long_dynamics(molecule, frames, number)
 
     def peptide(smiles: str, number: int) -> Dynamics | None:

@@ -126,7 +126,7 @@ class Request(options.ModelRun):
         return "refine" if self.refine else "forecast"
 
     @property
-    def model_name(self) -> str:
+    def chosen_model(self) -> str:
         """The model that is asked for; where none is, one that leaps if frames are to lie
         picoseconds apart.
         """
@@ -138,7 +138,7 @@ class Request(options.ModelRun):
     @property
     def files(self) -> list[str | Path]:
         """Everything that is read."""
-        named = (self.trajectory, self.top, *model_files(self.model_name))
+        named = (self.trajectory, self.top, *model_files(self.chosen_model))
         return [path for path in named if path is not None]
 
     @property

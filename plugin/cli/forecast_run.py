@@ -102,7 +102,7 @@ def settings_of(request: Request) -> TrajectorySettings:
     """The engine's settings, with the model loaded."""
     own = model_options(request.set_, request.device)
     return make_settings(
-        loaded(make_trajectory_model, request.model_name, own),
+        loaded(make_trajectory_model, request.chosen_model, own),
         seed=request.seed,
         steps=request.steps,
         broken=request.broken or ("report" if request.refine else "redraw"),
@@ -169,7 +169,7 @@ def identity_of(request: Request, settings: TrajectorySettings, job: FrameJob) -
         "stride": request.stride,
         "dt": request.dt,
         "charge": request.charge,
-        "requested": request.model_name,
+        "requested": request.chosen_model,
         "set": model_options(request.set_, request.device),
         "batch": settings.batch_size,
         "attempts": request.max_attempts,

@@ -114,6 +114,14 @@ class TurnTerms:
         }
         return replace(self, **kept)
 
+    def with_pairs(self, chosen: NDArray[np.bool_]) -> TurnTerms:
+        """The same terms with the chosen pairs (p,) alone."""
+        kept = {
+            name: getattr(self, name)[chosen]
+            for name in ("pairs", "r0_A", "epsilon_eV", "coulomb_eV_A")
+        }
+        return replace(self, **kept)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
         plain = plain_fields(self)

@@ -124,4 +124,4 @@ def test_frames_picoseconds_apart_are_leapt_to_unless_a_model_is_named(
     asked: dict[str, str], chosen: str
 ) -> None:
     request = Request(trajectory=Path("in.xtc"), output=Path("x.xtc"), frames=4, **asked)
-    assert request.model_name == chosen
+    assert request.chosen_model == chosen

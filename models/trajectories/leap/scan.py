@@ -7,7 +7,7 @@ from dynamics how much of it holds at a lag.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ CHANNELS = 4  # log odds and the height of the way, by all pairs and by near one
 MOST_KT = 20.0  # higher energies count as that
 NEAREST = 4  # bonds between the atoms of a near pair, at most
 SCALE_KT = 10.0  # what the numbers are divided by
-PAIR_COLUMNS = ("pairs", "r0_A", "epsilon_eV", "coulomb_eV_A")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +90,7 @@ def near_terms(terms: TurnTerms, molecule: Molecule) -> TurnTerms:
     """The terms without pairs of atoms more than NEAREST bonds apart."""
     graph = Graph(molecule.n_atoms, molecule.bonds)
     apart = np.array([graph.steps_from([k], NEAREST + 1) for k in range(molecule.n_atoms)])
-    near = apart[terms.pairs[:, 0], terms.pairs[:, 1]] <= NEAREST
-    columns = {name: getattr(terms, name)[near] for name in PAIR_COLUMNS}
-    return replace(terms, **columns)
+    return terms.with_pairs(apart[terms.pairs[:, 0], terms.pairs[:, 1]] <= NEAREST)
 
 
 def log_odds(energy_kT: Array) -> Array:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from equidrift.protocols import Settle
 
-STEP_FS = 0.5  # of the dynamics
+STEP_FS = 1.0  # of the dynamics
+LIGHTEST_AMU = 4.0  # at equilibrium positions know nothing of masses, and steps may be longer
 RELAX_STEPS = 50  # of the optimiser, against the clashes of rigid turning
 RELAXED_EV_A = 0.1  # largest force at which it ends
 FRICTION_PER_FS = 0.02  # which is high, so that velocities are thermal within 100 fs
@@ -24,7 +25,8 @@ def settle_by(atoms: Atoms, *, temperature_K: float, settle_fs: float) -> Settle
     Parameters
     ----------
     atoms : Atoms
-        With a calculator; they stay where they are.
+        With a calculator; they stay where they are. Without constraints no atom weighs
+        less than 4 amu in the dynamics.
     temperature_K, settle_fs : float
         Of the dynamics after the optimiser, and their length.
     """
@@ -32,6 +34,8 @@ def settle_by(atoms: Atoms, *, temperature_K: float, settle_fs: float) -> Settle
     def settle(positions_A: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         moved = atoms.copy()
         moved.calc, moved.positions = atoms.calc, positions_A
+        if not moved.constraints:
+            moved.set_masses(np.maximum(moved.get_masses(), LIGHTEST_AMU))
         FIRE(moved, logfile=None).run(fmax=RELAXED_EV_A, steps=RELAX_STEPS)
         rng = np.random.default_rng(seed)
         thermal(moved, temperature_K, rng)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, means, row
-from equidrift.files.data import data_given
 from equidrift.models.molecules.data import HARTREE_EV
 from equidrift.models.shared.backbones import energies
 from equidrift.models.shared.backbones.choice import TRUNKS
@@ -42,19 +41,23 @@ TURNED = 50  # molecules that are turned
 
 def molecule_rows(full: bool, say: Progress) -> list[Row]:
     """Rows of all data sets that the folder EQUIDRIFT_DATA holds."""
-    folder = data_given()
-    rows: list[Row] = []
-    if folder is None:
-        return rows
-    if (folder / "rmd17").is_dir():
+
+    def dynamics(folder: Path) -> list[Row]:
+        rows: list[Row] = []
         for molecule in MOLECULES:
             test = FRAMES_TEST if full else FRAMES_QUICK
             train, unseen, scale_eV = rmd17(folder, molecule, test)
             rows += set_rows(f"rmd17-{molecule}", "rmd17", train, unseen, scale_eV, full, say)
-    if (folder / "qm9_130831.npz").is_file():
+        return rows
+
+    def gaps(folder: Path) -> list[Row]:
         train, unseen, scale_eV = qm9_gaps(folder, GAPS, GAPS_TEST if full else GAPS_QUICK)
-        rows += set_rows("qm9-gap", "qm9", train, unseen, scale_eV, full, say)
-    return rows
+        return set_rows("qm9-gap", "qm9", train, unseen, scale_eV, full, say)
+
+    return [
+        *of_data("rmd17", ["rmd17"], dynamics, say),
+        *of_data("qm9-gap", ["qm9_130831.npz"], gaps, say),
+    ]
 
 
 def set_rows(

@@ -20,8 +20,7 @@ functions cannot be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,10 +32,9 @@ from equidrift.bench.fields_learning import learning_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured
+from equidrift.bench.parts import Parts, measured, of_data
 from equidrift.bench.rows import Row, means, published, row
 from equidrift.errors import UnknownNameError
-from equidrift.files.data import data_given
 from equidrift.models.fields.functions.data import (
     GAUSSIAN,
     SYSTEMS_1D,
@@ -98,26 +96,27 @@ def run(
         See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
         EQUIDRIFT_DATA have no rows.
     """
-    say, folder = progress or silent, data_given()
-
-    def with_data(names: Sequence[str], rows: Callable[[Path], list[Row]]) -> list[Row]:
-        missing = folder is None or not all((folder / name).exists() for name in names)
-        return [] if missing or folder is None else rows(folder)
-
+    say = progress or silent
     making: Parts = {
         "1d": lambda: rows_1d(full, say),
         "2d": lambda: rows_2d(full, say),
         "few": lambda: few_function_rows(full, say),
         "cost": lambda: cost_rows(say),
         "learning": lambda: learning_rows(full, say),
-        "cyclones": lambda: with_data(
-            ["hurdat/AL.csv"], lambda data: cyclone_rows(data / "hurdat", full, say)
+        "cyclones": lambda: of_data(
+            "cyclones",
+            ["hurdat/AL.csv"],
+            lambda folder: cyclone_rows(folder / "hurdat", full, say),
+            say,
         ),
-        "fix": lambda: with_data(
-            ["gfn2_conformers/qm9_val.npz"], lambda _data: fix_rows(full, say)
+        "fix": lambda: of_data(
+            "fix", ["gfn2_conformers/qm9_val.npz"], lambda _folder: fix_rows(full, say), say
         ),
-        "atoms": lambda: with_data(
-            ["rmd17", "qm9_130831.npz"], lambda data: atom_rows(data, full, say)
+        "atoms": lambda: of_data(
+            "atoms",
+            ["rmd17", "qm9_130831.npz"],
+            lambda folder: atom_rows(folder, full, say),
+            say,
         ),
     }
     return measured("fields", making, parts, into)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, earlier_result, merged, table
 from equidrift.errors import UnknownNameError
+from equidrift.files.data import VARIABLE, data_given
 from equidrift.files.whole import write_json
 
 Parts = Mapping[str, Callable[[], Iterable[Row]]]  # a part's name to what measures it
@@ -59,3 +61,27 @@ def measured(name: str, parts: Parts, only: str | None, into: str | None) -> dic
         if into is not None:
             write_json(Path(into), merged(earlier, result))
     return result
+
+
+def of_data(
+    part: str, files: Sequence[str], rows: Callable[[Path], list[Row]], say: Progress
+) -> list[Row]:
+    """The rows of a part that reads files of EQUIDRIFT_DATA; without them none, and a
+    line that tells so.
+
+    Parameters
+    ----------
+    part : str
+        Its name, for the line.
+    files : sequence of str
+        Relative to the folder.
+    rows : callable
+        Given the folder.
+    """
+    folder = data_given()
+    missing = [name for name in files if folder is None or not (folder / name).exists()]
+    if folder is None or missing:
+        place = folder or f"{VARIABLE}, which is not set"
+        say(f"{part}: left out, {', '.join(missing)} is not in {place}")
+        return []
+    return rows(folder)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ from equidrift.adapters.openmm.simulation import graph_of, replica_exchange, sim
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_monte_carlo
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import Progress, data_folder, silent
-from equidrift.bench.parts import Parts, measured
+from equidrift.bench.parts import Parts, measured, of_data
 from equidrift.bench.rows import Row, row
 from equidrift.bench.sampling_blocks import blocks
 from equidrift.bench.sampling_drugs import DRUGS, ZINC, drugs
@@ -299,33 +299,26 @@ def run(
     progress : callable, optional
         Called with a line of text before every row.
     parts, into : str, optional
-        See `equidrift.bench.parts.measured`.
+        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
+        EQUIDRIFT_DATA have no rows.
 
     Raises
     ------
     InputError
-        If the data is missing, or `into` holds another benchmark's result.
+        If `into` holds another benchmark's result.
     UnknownNameError
         For another part.
     """
-    say, folder = progress or silent, data_folder()
-
-    def unless_missing(
-        name: str, files: tuple[str, ...], rows: Callable[[], list[Row]]
-    ) -> list[Row]:
-        missing = [file for file in files if not (folder / file).exists()]
-        if missing:
-            say(f"{name}: left out, {', '.join(missing)} is not in {folder}")
-        return [] if missing else rows()
-
+    say = progress or silent
     making: Parts = {
-        "ala2": lambda: unless_missing(
-            "ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)
+        "ala2": lambda: of_data(
+            "ala2", LONG_MD, lambda _folder: alanine(60.0 if full else 20.0, say), say
         ),
-        "drugs": lambda: unless_missing(
-            "drugs/...",
-            (ZINC,),
-            lambda: drugs(DRUG_SECONDS, DRUGS if full else 4, say, DRUG_MD_SECONDS[full]),
+        "drugs": lambda: of_data(
+            "drugs",
+            [ZINC],
+            lambda _folder: drugs(DRUG_SECONDS, DRUGS if full else 4, say, DRUG_MD_SECONDS[full]),
+            say,
         ),
         "rigid": lambda: rigid(20.0 if full else 5.0, say),
         "blocks": lambda: blocks(BLOCKS_SECONDS[full], say),

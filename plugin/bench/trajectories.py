@@ -22,7 +22,7 @@ from equidrift.bench import trajectories_molecules as molecules
 from equidrift.bench import unconditional
 from equidrift.bench.displacements import displacements
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured
+from equidrift.bench.parts import Parts, measured, of_data
 from equidrift.bench.pedestrians import pedestrian_rows
 from equidrift.bench.rows import Row, means, medians, row
 from equidrift.bench.trajectories_calibration import DRAWS, covered, distances, energy_score
@@ -30,7 +30,7 @@ from equidrift.bench.trajectories_cost import rows as cost_rows
 from equidrift.bench.trajectories_gfn2 import mean_rows, molecule_rows, shipped, speed
 from equidrift.bench.trajectories_leap_rows import LEAP, leap_rows
 from equidrift.bench.trajectories_published import paper_rows
-from equidrift.files.data import data_given
+from equidrift.files.data import data_or_here
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
@@ -66,25 +66,25 @@ def run(
     making: Parts = {
         "nbody": lambda: all_nbody_rows(full, say),
         "unconditional": lambda: unconditional_rows(full, say),
-        "pedestrians": lambda: walked_rows(full, say),
-        "gfn2": lambda: gfn2_rows(full, say),
-        "molecules": lambda: unseen_rows(full, say),
-        "leaps": lambda: leaping_rows(full, say),
+        "pedestrians": lambda: of_data(
+            "pedestrians", ["eth_ucy"], lambda folder: walked_rows(folder, full, say), say
+        ),
+        "gfn2": lambda: of_data(
+            "gfn2", ["gfn2_md"], lambda folder: gfn2_rows(folder, full, say), say
+        ),
+        "molecules": lambda: of_data(
+            "molecules", ["gfn2_md"], lambda folder: unseen_rows(folder, full, say), say
+        ),
+        "leaps": lambda: leap_rows(data_or_here(), full, say) if shipped(LEAP) else [],
         "published": paper_rows,
     }
     return measured("trajectories", making, parts, into)
 
 
-def given(name: str) -> Path | None:
-    """A folder of EQUIDRIFT_DATA, if it is there."""
-    folder = data_given()
-    return folder / name if folder is not None and (folder / name).is_dir() else None
-
-
 @cache
 def gfn2_md(folder: Path) -> dict[str, Dynamics]:
-    """Its dynamics, which three parts read."""
-    return load_gfn2_md(folder)
+    """The dynamics of GFN2-MD17 in a folder of data, which three parts read."""
+    return load_gfn2_md(folder / "gfn2_md")
 
 
 def all_nbody_rows(full: bool, say: Progress) -> list[Row]:
@@ -103,28 +103,29 @@ def unconditional_rows(full: bool, say: Progress) -> list[Row]:
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
         rows += unconditional.charged_rows(256 if full else 96, 30 if full else 15)
-    folder = given("gfn2_md")
-    if folder and shipped("geotdm-ethanol-unconditional"):
-        say("unconditional: ethanol")
+    if shipped("geotdm-ethanol-unconditional"):
         count, epochs = (128, 30) if full else (48, 15)
-        ethanol = gfn2_md(folder)["ethanol"]
-        rows += unconditional.molecule_rows(ethanol, "ethanol", count, epochs)
+
+        def ethanol(folder: Path) -> list[Row]:
+            say("unconditional: ethanol")
+            frames = gfn2_md(folder)["ethanol"]
+            return unconditional.molecule_rows(frames, "ethanol", count, epochs)
+
+        rows += of_data("unconditional ethanol", ["gfn2_md"], ethanol, say)
     return rows
 
 
-def walked_rows(full: bool, say: Progress) -> list[Row]:
-    """Rows of pedestrians."""
-    folder = given("eth_ucy")
-    if folder is None or not shipped("pedestrians-eth"):
+def walked_rows(folder: Path, full: bool, say: Progress) -> list[Row]:
+    """Rows of pedestrians, given the folder of data."""
+    if not shipped("pedestrians-eth"):
         return []
     say("ETH-UCY")
-    return pedestrian_rows(folder, None if full else 64)
+    return pedestrian_rows(folder / "eth_ucy", None if full else 64)
 
 
-def gfn2_rows(full: bool, say: Progress) -> list[Row]:
+def gfn2_rows(folder: Path, full: bool, say: Progress) -> list[Row]:
     """Rows of GFN2-MD17, and what they cost."""
-    folder = given("gfn2_md")
-    if folder is None or not shipped("trajectory"):
+    if not shipped("trajectory"):
         return []
     rows, data = [], gfn2_md(folder)
     for name, dynamics in data.items():
@@ -137,18 +138,11 @@ def gfn2_rows(full: bool, say: Progress) -> list[Row]:
     return rows + speed(data["aspirin"], 128 if full else 16)
 
 
-def unseen_rows(full: bool, say: Progress) -> list[Row]:
+def unseen_rows(folder: Path, full: bool, say: Progress) -> list[Row]:
     """Rows of molecules that were not trained on."""
-    folder = given("gfn2_md")
-    if folder is None or not shipped("trajectory"):
+    if not shipped("trajectory"):
         return []
-    return molecules.rows(folder.parent, gfn2_md(folder), full, say)
-
-
-def leaping_rows(full: bool, say: Progress) -> list[Row]:
-    """Rows of leaps, if weights of one are shipped."""
-    folder = data_given()
-    return leap_rows(folder, full, say) if folder and shipped(LEAP) else []
+    return molecules.rows(folder, gfn2_md(folder), full, say)
 
 
 def nbody_rows(system: str, limit: int) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from equidrift.bench.parts import chosen_parts, measured
+from equidrift.bench.parts import chosen_parts, measured, of_data
 from equidrift.bench.rows import Row, row
 from equidrift.cli.bench import OF_PARTS
 from equidrift.errors import EquidriftError, InputError, UnknownNameError
@@ -58,3 +58,21 @@ def test_every_benchmark_of_parts_tells_which_it_has(
     run = import_module(f"equidrift.bench.{name}").run
     with pytest.raises(EquidriftError, match="unknown part of the benchmark 'none'"):
         run(parts="none")
+
+
+def test_parts_whose_data_is_missing_tell_so_and_have_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def rows(folder: Path) -> list[Row]:
+        return one(f"a/{folder.name}", 1.0)
+
+    monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
+    (tmp_path / "there").touch()
+    assert of_data("a", ["there", "not"], rows, told.append) == []
+    assert told.pop() == f"a: left out, not is not in {tmp_path}"
+    assert of_data("a", ["there"], rows, told.append)[0]["row"] == f"a/{tmp_path.name}"
+    monkeypatch.delenv("EQUIDRIFT_DATA")
+    assert of_data("a", ["there"], rows, told.append) == []
+    assert told == ["a: left out, there is not in EQUIDRIFT_DATA, which is not set"]

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.rows import Row, means, row, table
+from equidrift.bench.parts import Parts, measured
+from equidrift.bench.rows import Row, means, row
 from equidrift.errors import NoValidSamplesError
 from equidrift.models.conformers.points.angle_table import AngleTable
 from equidrift.models.conformers.points.sampler import PointModel
@@ -34,12 +35,13 @@ from equidrift.models.conformers.points.skeletons import (
 Array = NDArray[np.float64]
 SEED, TRAINING_SETS = 77, 5000  # of the angle table
 FULL_REFERENCES, QUICK_REFERENCES = 100, 30
-# row -> (options of `sample`, steps); the default is the published map
+# row -> (options of `sample`, steps); the default is the projection with k = 2
 WAYS: dict[str, tuple[dict[str, Any], int]] = {
     "equidrift": ({}, 100),
     "50-steps": ({}, 50),
     "ode": ({"solver": "ode"}, 100),
-    "gauss-newton": ({"map": "gauss-newton", "corrector": 1.0}, 100),
+    "published-map": ({"map": "degree", "corrector": 20.0}, 100),
+    "projection": ({"corrector": 1.0}, 100),
 }
 SKELETON_THRESHOLDS_M = (0.03, 0.06)
 BACKBONE_THRESHOLDS_A = (0.5, 1.0)
@@ -47,8 +49,13 @@ BACKBONES = Path("runs") / "backbones-test" / "ala-6.npz"
 TRAINED_BACKBONES = Path("runs") / "backbones" / "ala-6.npz"
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+def run(
+    full: bool = False,
+    progress: Progress | None = None,
+    parts: str | None = None,
+    into: str | None = None,
+) -> dict[str, Any]:
+    """The table as one object, or some of its parts: skeleton, hexapeptide.
 
     Parameters
     ----------
@@ -56,25 +63,36 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         100 references of each kind; else 30.
     progress : callable, optional
         Called with a line of text before every row.
+    parts, into : str, optional
+        See `equidrift.bench.parts.measured`. Without the backbones of
+        `tools/make_backbones.py` in the folder `runs` the hexapeptide has no rows.
     """
-    say = progress or silent
-    count = FULL_REFERENCES if full else QUICK_REFERENCES
+    say, count = progress or silent, FULL_REFERENCES if full else QUICK_REFERENCES
+    making: Parts = {
+        "skeleton": lambda: skeleton_rows(count, say),
+        "hexapeptide": lambda: hexapeptide_rows(count, say),
+    }
+    return measured("poses", making, parts, into)
+
+
+def skeleton_rows(count: int, say: Progress) -> list[Row]:
+    """Rows of articulated skeletons."""
     known = articulated_skeletons(TRAINING_SETS + 3 * count, SEED)
     learnt, references, again = np.split(known, [TRAINING_SETS, TRAINING_SETS + count])
-    rows = system_rows(
-        "skeleton", "m", references, again, AngleTable(learnt, PARENTS), SKELETON_THRESHOLDS_M, say
-    )
-    if BACKBONES.is_file() and TRAINED_BACKBONES.is_file():
-        fresh, parents = read(BACKBONES)
-        order = np.random.default_rng(SEED).permutation(len(fresh))
-        parts = np.split(fresh[order], [count, 3 * count])
-        angles = AngleTable(read(TRAINED_BACKBONES)[0], parents)
-        rows += system_rows(
-            "hexapeptide", "A", parts[0], parts[1], angles, BACKBONE_THRESHOLDS_A, say
-        )
-    else:
-        say(f"hexapeptide: {BACKBONES} is not there; tools/make_backbones.py writes it")
-    return table("poses", rows)
+    angles = AngleTable(learnt, PARENTS)
+    return system_rows("skeleton", "m", references, again, angles, SKELETON_THRESHOLDS_M, say)
+
+
+def hexapeptide_rows(count: int, say: Progress) -> list[Row]:
+    """Rows of backbones of a hexapeptide, if their dynamics are there."""
+    if not (BACKBONES.is_file() and TRAINED_BACKBONES.is_file()):
+        say(f"hexapeptide: left out, {BACKBONES} is not there; tools/make_backbones.py writes it")
+        return []
+    fresh, parents = read(BACKBONES)
+    order = np.random.default_rng(SEED).permutation(len(fresh))
+    references, again = np.split(fresh[order[: 3 * count]], [count])
+    angles = AngleTable(read(TRAINED_BACKBONES)[0], parents)
+    return system_rows("hexapeptide", "A", references, again, angles, BACKBONE_THRESHOLDS_A, say)
 
 
 def read(path: Path) -> tuple[Array, list[int]]:

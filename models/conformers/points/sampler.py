@@ -49,8 +49,9 @@ class PointModel:
     handedness : Handedness
         Tells mirror images, which the network cannot.
     options : DistanceOptions
-        How sets are drawn, in units of `radius`. The map is the published one (degree-
-        normalised, k = 20); `map="gauss-newton", corrector=1` is the projection.
+        How sets are drawn, in units of `radius`: by the projection (Gauss-Newton) with
+        k = 2, which misses the fewest modes; `map="degree", corrector=20` is the
+        published map.
 
     Examples
     --------
@@ -283,7 +284,7 @@ class PointMove:
 
 # in units of the sets' radius
 USUAL = DistanceOptions(
-    map="degree", corrector=20.0, sigma_max_A=3.0, sigma_min_A=0.003, clip_A=10.0
+    map="gauss-newton", corrector=2.0, sigma_max_A=3.0, sigma_min_A=0.003, clip_A=10.0
 )
 
 

@@ -46,10 +46,10 @@ def forecast(
     every : int
         Keep one frame of so many that are made; the model draws them all.
     model : str or TrajectoryModel
-        "default", "md" (plain dynamics), "geotdm", "last-frame", "constant-velocity", the
-        path of a trained model (of leaps, with the option `lag_ps`, one given frame is
-        enough), or an object with `complete` and `continue_` (see
-        `equidrift.protocols.TrajectoryModel`).
+        "default", "leap" (of which one given frame is enough; it is the default where the
+        option `lag_ps` is given), "md" (plain dynamics), "geotdm", "last-frame",
+        "constant-velocity", the path of a trained model, or an object with `complete` and
+        `continue_` (see `equidrift.protocols.TrajectoryModel`).
     seed : int
         Of the run. Sample k depends on it and on k alone, not on n or the batch size.
     progress : bool
@@ -103,7 +103,8 @@ def forecast(
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)
-    settings = make_settings(model, seed=seed, **options)
+    leaps = isinstance(model, str) and model == "default" and "lag_ps" in options
+    settings = make_settings("leap" if leaps else model, seed=seed, **options)
     return run(forecast_job(trajectory, n_frames, settings, every=every), n, progress)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,11 +13,26 @@ import typer
 FINISHED_BEFORE = "  this command had finished before, and nothing was done (--overwrite redoes it)"
 
 
-def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout."""
+def json_line(value: Any) -> str:
+    """One JSON object on one line; numbers that are not finite are null, for JSON has no
+    word for them and strict readers refuse Python's.
+    """
     from equidrift.files.plain import plain
 
-    typer.echo(json.dumps(plain(value)))
+    return json.dumps(_finite(plain(value)), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    typer.echo(json_line(value))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
@@ -85,9 +101,8 @@ def print_summary(
     stdout.
     """
     from equidrift.files.formats import STDOUT
-    from equidrift.files.plain import plain
 
-    told = json.dumps(plain(summary)) if request.as_json else text(summary)
+    told = json_line(summary) if request.as_json else text(summary)
     typer.echo(told, err=str(request.output) == STDOUT)
 
 

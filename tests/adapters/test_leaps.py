@@ -211,8 +211,9 @@ def test_exact_twin_moves_a_simulation_by_the_density_that_it_was_trained_to(
     assert counts.proposed == 100 and 0 < counts.accepted < 100
 
 
-def test_shipped_leaps_go_on_from_one_frame(past: Trajectory) -> None:
-    (made,) = equidrift.forecast(past[-1:], 2, model="leap", lag_ps=20.0)
+def test_shipped_leaps_go_on_from_one_frame_where_a_lag_is_given(past: Trajectory) -> None:
+    (made,) = equidrift.forecast(past[-1:], 2, lag_ps=20.0)
+    assert made.provenance["model"] == "leap"
     assert made.dt_fs == 20_000.0 and len(made) == 2
     assert made.provenance["exact"] is False
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from equidrift.cli.output import print_json
 from tests.commands import caller
 
 
@@ -28,3 +30,13 @@ def test_summaries_name_the_topology_when_the_format_holds_no_graph(
         assert f"  topology: {topology}\n" in text
         _, text, _ = call(command, given, "--steps", steps, "-o", out, "--overwrite", "--json")
         assert json.loads(text)["topology"] == str(topology)
+
+
+def test_summaries_are_json_that_strict_readers_take(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"rows": [{"value": np.nan, "se": np.float32("inf")}, {"value": np.arange(2.0)}]})
+
+    def refused(word: str) -> float:
+        raise ValueError(word)
+
+    told = json.loads(capsys.readouterr().out, parse_constant=refused)
+    assert told == {"rows": [{"value": None, "se": None}, {"value": [0.0, 1.0]}]}

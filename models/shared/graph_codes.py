@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.graph import neighbours_of
+from equidrift.graph import Graph
 from equidrift.models.shared.batches import Batched
 from equidrift.records import Molecule
 
@@ -80,10 +80,9 @@ def make_codes(
 ) -> GraphCodes:
     """The codes of a graph given as arrays (see `Molecule` for their meaning)."""
     n = len(numbers)
-    neighbours = neighbours_of(n, bonds)
-    hops = (
-        np.stack([_distances(neighbours, i) for i in range(n)]) if n else np.zeros((0, 0), np.int64)
-    )
+    graph = Graph(n, bonds)
+    neighbours = graph.neighbours
+    hops = np.array([graph.steps_from([i], MAX_HOPS) for i in range(n)], np.int64).reshape(n, n)
     ring = _common_ring(neighbours, bonds)
     order = np.zeros((n, n), np.uint8)
     order_code = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
@@ -105,22 +104,8 @@ def make_codes(
             1 + int((order[i] == 4).any()),
             1 + min(int((order[i] == 2).sum() + 2 * (order[i] == 3).sum()), 2),
         )
-    pair = np.stack([order, np.clip(hops, 0, MAX_HOPS) + 1, ring, facing], axis=-1).astype(np.uint8)
+    pair = np.stack([order, hops + 1, ring, facing], axis=-1).astype(np.uint8)
     return GraphCodes(atom, pair, np.asarray(tetrahedral, np.int64).reshape(-1, 5))
-
-
-def _distances(neighbours: list[list[int]], start: int) -> NDArray[np.int64]:
-    """Bonds between `start` and every atom (a large number where there is no path)."""
-    out = np.full(len(neighbours), 99, np.int64)
-    out[start] = 0
-    queue = deque([start])
-    while queue:
-        i = queue.popleft()
-        for j in neighbours[i]:
-            if out[j] == 99:
-                out[j] = out[i] + 1
-                queue.append(j)
-    return out
 
 
 def _common_ring(neighbours: list[list[int]], bonds: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -233,9 +233,12 @@ def _default_first(names: list[str]) -> list[str]:
 
 
 def _row(card: Mapping[str, Any]) -> list[Any]:
+    from equidrift.records import SYMBOLS
+
     elements = card["elements"]
-    shown = elements if isinstance(elements, str) else " ".join(map(str, elements))
-    return [card["name"], card["family"], shown, card["licence"], str(card["sha256"])[:12]]
+    if not isinstance(elements, str):  # symbols, or atomic numbers
+        elements = " ".join(SYMBOLS[e] if isinstance(e, int) else e for e in elements)
+    return [card["name"], card["family"], elements, card["licence"], str(card["sha256"])[:12]]
 
 
 def _details(card: Mapping[str, Any]) -> list[str]:

@@ -307,6 +307,8 @@ def test_models_lists_names_and_cards(cli: Cli) -> None:
     assert all(set(models.COLUMNS) - {"training data"} <= set(card) for card in listed["cards"])
     code, out, _ = cli("models")
     assert code == 0 and "equidrift sample --model default: " in out
+    code, out, _ = cli("models", "atom-charges")
+    assert code == 0 and "elements: H C N O F; units: A, e" in out
 
 
 def test_doctor_finds_everything(cli: Cli) -> None:

@@ -16,14 +16,12 @@ and the couplings that a product has weights for.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.bench.backbones_molecules import molecule_rows
 from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured
+from equidrift.bench.parts import Parts, benchmark
 from equidrift.bench.rows import Row, means, published, row
 from equidrift.models.shared.backbones import fit
 from equidrift.models.shared.backbones.choice import TRUNKS
@@ -50,29 +48,22 @@ PUBLISHED = {
 }
 
 
-def run(
-    full: bool = False,
-    progress: Progress | None = None,
-    parts: str | None = None,
-    into: str | None = None,
-) -> dict[str, Any]:
-    """The table as one object; `progress` is told every part before it begins.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures nbody, molecules, products.
 
-    `parts` and `into` are those of `equidrift.bench.parts.measured`: nbody, molecules,
-    products.
-
-    `full` gives every trunk five CPU-minutes of training on N-body instead of 15 seconds,
-    100 seconds on each molecule of rMD17 instead of 4, and five minutes on QM9 instead of
-    8 seconds, tests on 2000 systems instead of 500, and times each product of features
-    five times instead of once.
+    The long form gives every trunk five CPU-minutes of training on N-body instead of 15
+    seconds, 100 seconds on each molecule of rMD17 instead of 4, and five minutes on QM9
+    instead of 8 seconds, tests on 2000 systems instead of 500, and times each product of
+    features five times instead of once.
     """
-    say = progress or silent
-    making: Parts = {
+    return {
         "nbody": lambda: nbody_rows(full, say),
         "molecules": lambda: molecule_rows(full, say),
         "products": lambda: product_rows(5 if full else 1, say),
     }
-    return measured("backbones", making, parts, into)
+
+
+run = benchmark("backbones", parts_of)
 
 
 def nbody_rows(full: bool, say: Progress) -> list[Row]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.bench.machine import Progress
+from equidrift.bench.parts import of_data
 from equidrift.bench.rows import Row, means, row
 from equidrift.models.molecules.data import HARTREE_EV
 from equidrift.models.shared.backbones import energies

@@ -31,8 +31,8 @@ from equidrift.bench.fields_cost import cost_rows
 from equidrift.bench.fields_learning import learning_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
-from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured, of_data
+from equidrift.bench.machine import Progress
+from equidrift.bench.parts import Parts, benchmark, of_data
 from equidrift.bench.rows import Row, means, published, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import (
@@ -75,29 +75,14 @@ PUBLISHED = {
 }
 
 
-def run(
-    full: bool = False,
-    progress: Progress | None = None,
-    parts: str | None = None,
-    into: str | None = None,
-) -> dict[str, Any]:
-    """The table as one object, or some of its parts: 1d, 2d, few, cost, learning,
-    cyclones, fix, atoms.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures 1d, 2d, few, cost, learning, cyclones, fix, atoms.
 
-    Parameters
-    ----------
-    full : bool, optional
-        1000 functions per 1D row of a GP and 60 of a network, else 100 and 10; 12 per 2D
-        row of a network, else 3. 2D rows of GPs have 60 either way. Networks that are
-        trained within the bench have 1500 steps, else 300.
-    progress : callable, optional
-        Called with a line of text before every row.
-    parts, into : str, optional
-        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
-        EQUIDRIFT_DATA have no rows.
+    The long form has 1000 functions per 1D row of a GP and 60 of a network, else 100 and
+    10; 12 per 2D row of a network, else 3. 2D rows of GPs have 60 either way. Networks
+    that are trained within the bench have 1500 steps, else 300.
     """
-    say = progress or silent
-    making: Parts = {
+    return {
         "1d": lambda: rows_1d(full, say),
         "2d": lambda: rows_2d(full, say),
         "few": lambda: few_function_rows(full, say),
@@ -119,7 +104,9 @@ def run(
             say,
         ),
     }
-    return measured("fields", making, parts, into)
+
+
+run = benchmark("fields", parts_of)
 
 
 def rows_1d(full: bool, say: Progress) -> list[Row]:

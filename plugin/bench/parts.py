@@ -4,15 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from equidrift.bench.machine import Progress
+from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import Row, earlier_result, merged, table
 from equidrift.errors import UnknownNameError
 from equidrift.files.data import VARIABLE, data_given
 from equidrift.files.whole import write_json
 
 Parts = Mapping[str, Callable[[], Iterable[Row]]]  # a part's name to what measures it
+
+
+class Run(Protocol):
+    """What measures a benchmark of several parts."""
+
+    def __call__(
+        self,
+        full: bool = False,
+        progress: Progress | None = None,
+        parts: str | None = None,
+        into: str | None = None,
+    ) -> dict[str, Any]:
+        """The table as one object; see `benchmark`."""
+        ...
+
+
+def benchmark(name: str, parts_of: Callable[[bool, Progress], Parts]) -> Run:
+    """The `run` of a benchmark.
+
+    Parameters
+    ----------
+    name : str
+        Of the benchmark.
+    parts_of : callable
+        (whether the long form is wanted, who is told what is next) -> its parts.
+    """
+
+    def run(
+        full: bool = False,
+        progress: Progress | None = None,
+        parts: str | None = None,
+        into: str | None = None,
+    ) -> dict[str, Any]:
+        """The table as one object.
+
+        Parameters
+        ----------
+        full : bool, optional
+            The long form; see `parts_of`.
+        progress : callable, optional
+            Called with a line of text before every row.
+        parts, into : str, optional
+            `only` and `into` of `measured`, whose errors it raises. Parts whose data is
+            not in the folder EQUIDRIFT_DATA have no rows.
+        """
+        return measured(name, parts_of(full, progress or silent), parts, into)
+
+    return run
 
 
 def chosen_parts(text: str | None, parts: Collection[str]) -> list[str]:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured
+from equidrift.bench.machine import Progress
+from equidrift.bench.parts import Parts, benchmark
 from equidrift.bench.rows import Row, means, row
 from equidrift.errors import NoValidSamplesError
 from equidrift.models.conformers.points.angle_table import AngleTable
@@ -49,30 +49,20 @@ BACKBONES = Path("runs") / "backbones-test" / "ala-6.npz"
 TRAINED_BACKBONES = Path("runs") / "backbones" / "ala-6.npz"
 
 
-def run(
-    full: bool = False,
-    progress: Progress | None = None,
-    parts: str | None = None,
-    into: str | None = None,
-) -> dict[str, Any]:
-    """The table as one object, or some of its parts: skeleton, hexapeptide.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures skeleton, hexapeptide.
 
-    Parameters
-    ----------
-    full : bool, optional
-        100 references of each kind; else 30.
-    progress : callable, optional
-        Called with a line of text before every row.
-    parts, into : str, optional
-        See `equidrift.bench.parts.measured`. Without the backbones of
-        `tools/make_backbones.py` in the folder `runs` the hexapeptide has no rows.
+    The long form has 100 references of each kind, else 30. Without the backbones of
+    `tools/make_backbones.py` in the folder `runs` the hexapeptide has no rows.
     """
-    say, count = progress or silent, FULL_REFERENCES if full else QUICK_REFERENCES
-    making: Parts = {
+    count = FULL_REFERENCES if full else QUICK_REFERENCES
+    return {
         "skeleton": lambda: skeleton_rows(count, say),
         "hexapeptide": lambda: hexapeptide_rows(count, say),
     }
-    return measured("poses", making, parts, into)
+
+
+run = benchmark("poses", parts_of)
 
 
 def skeleton_rows(count: int, say: Progress) -> list[Row]:

@@ -38,8 +38,8 @@ from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import graph_of, replica_exchange, simulation_with
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_monte_carlo
 from equidrift.bench import boltzmann
-from equidrift.bench.machine import Progress, data_folder, silent
-from equidrift.bench.parts import Parts, measured, of_data
+from equidrift.bench.machine import Progress, data_folder
+from equidrift.bench.parts import Parts, benchmark, of_data
 from equidrift.bench.rows import Row, row
 from equidrift.bench.sampling_blocks import blocks
 from equidrift.bench.sampling_drugs import DRUGS, ZINC, drugs
@@ -281,36 +281,14 @@ def tempering(peptide: Alanine, seconds: float) -> dict[str, Any]:
     return rates(np.array(phi), time.process_time() - begun)
 
 
-def run(
-    full: bool = False,
-    progress: Progress | None = None,
-    parts: str | None = None,
-    into: str | None = None,
-) -> dict[str, Any]:
-    """The table as one object, or some of its parts: ala2, drugs, rigid, blocks,
-    solvated, boltzmann.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures ala2, drugs, rigid, blocks, solvated, boltzmann.
 
-    Parameters
-    ----------
-    full : bool, optional
-        60 s per method, twenty molecules with dynamics of 60 s each (24 minutes), 10 s
-        per chain of blocks (9 minutes) and 60 s per chain in water (18 minutes); else
-        20 s, four molecules with 3 s, 1 s and 4 s.
-    progress : callable, optional
-        Called with a line of text before every row.
-    parts, into : str, optional
-        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
-        EQUIDRIFT_DATA have no rows.
-
-    Raises
-    ------
-    InputError
-        If `into` holds another benchmark's result.
-    UnknownNameError
-        For another part.
+    The long form has 60 s per method, twenty molecules with dynamics of 60 s each (24
+    minutes), 10 s per chain of blocks (9 minutes) and 60 s per chain in water (22
+    minutes); the short one 20 s, four molecules with 3 s, 1 s and 4 s.
     """
-    say = progress or silent
-    making: Parts = {
+    return {
         "ala2": lambda: of_data(
             "ala2", LONG_MD, lambda _folder: alanine(60.0 if full else 20.0, say), say
         ),
@@ -325,4 +303,6 @@ def run(
         "solvated": lambda: solvated(SOLVATED_SECONDS[full], say),
         "boltzmann": lambda: boltzmann.rows(full, say),
     }
-    return measured("sampling", making, parts, into)
+
+
+run = benchmark("sampling", parts_of)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 from equidrift.bench import trajectories_molecules as molecules
 from equidrift.bench import unconditional
 from equidrift.bench.displacements import displacements
-from equidrift.bench.machine import Progress, silent
-from equidrift.bench.parts import Parts, measured, of_data
+from equidrift.bench.machine import Progress
+from equidrift.bench.parts import Parts, benchmark, of_data
 from equidrift.bench.pedestrians import pedestrian_rows
 from equidrift.bench.rows import Row, means, medians, row
 from equidrift.bench.trajectories_calibration import DRAWS, covered, distances, energy_score
@@ -42,28 +41,14 @@ from equidrift.seeds import sample_seeds
 GIVEN, FRAMES = 10, 30  # frames given, and in all
 
 
-def run(
-    full: bool = False,
-    progress: Progress | None = None,
-    parts: str | None = None,
-    into: str | None = None,
-) -> dict[str, Any]:
-    """The table as one object, or some of its parts: nbody, unconditional, pedestrians,
-    gfn2, molecules, leaps, published.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures nbody, unconditional, pedestrians, gfn2, molecules, leaps, published.
 
-    Parameters
-    ----------
-    full : bool, optional
-        Every test trajectory, more windows per molecule, the GFN2-xTB limit of every
-        molecule; else a few of each, in under ten minutes.
-    progress : callable, optional
-        Called with a line of text before every part.
-    parts, into : str, optional
-        See `equidrift.bench.parts.measured`. Parts whose data is not in the folder
-        EQUIDRIFT_DATA, or whose weights are not shipped, have no rows.
+    The long form has every test trajectory, more windows per molecule, the GFN2-xTB limit
+    of every molecule; else a few of each, in under ten minutes. Models whose weights are
+    not shipped have no rows.
     """
-    say = progress or silent
-    making: Parts = {
+    return {
         "nbody": lambda: all_nbody_rows(full, say),
         "unconditional": lambda: unconditional_rows(full, say),
         "pedestrians": lambda: of_data(
@@ -78,7 +63,9 @@ def run(
         "leaps": lambda: leap_rows(data_or_here(), full, say) if shipped(LEAP) else [],
         "published": paper_rows,
     }
-    return measured("trajectories", making, parts, into)
+
+
+run = benchmark("trajectories", parts_of)
 
 
 @cache

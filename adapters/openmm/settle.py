@@ -40,9 +40,14 @@ def settle_in(system: openmm.System, *, temperature_K: float, settle_fs: float) 
 
     @cache
     def dynamics() -> Langevin:  # made once: a Context of MMFF94 costs as much as 2000 steps
-        still = np.zeros((system.getNumParticles(), 3))
-        settings = {"temperature_K": temperature_K, "step_fs": STEP_FS, "seed": 0}
-        return Langevin(without_light_atoms(system), still, friction_per_fs=0.0, **settings)
+        return Langevin(
+            without_light_atoms(system),
+            np.zeros((system.getNumParticles(), 3)),
+            temperature_K=temperature_K,
+            friction_per_fs=0.0,
+            step_fs=STEP_FS,
+            seed=0,
+        )
 
     def settle(positions_A: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         run, rng = dynamics(), sample_rng(seed)

@@ -88,6 +88,7 @@ class UnknownNameError(InputError):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         hint = OTHER_FORMATS.get(name, hint)
+        self.kind = kind
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 

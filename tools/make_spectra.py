@@ -2,18 +2,20 @@
 """Make harmonic infrared spectra of small QM9 molecules at GFN2-xTB: what `model:
 spectra` learns from.
 
-    make_spectra.py QM9.npz OUT.npz [--heavy 7] [--seconds 1200] [--seed 0]
+    make_spectra.py QM9.npz OUT.npz [--heavy 7] [--molecules N] [--held-out N]
+        [--seconds 1200] [--seed 0]
 
 Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and
 held-out: the split is read from `smiles` by whoever trains), in a seeded order,
-held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry;
+held-out ones first: all there are, or `--molecules` in all with `--held-out` held-out
+ones among them. Each is relaxed to its GFN2-xTB minimum from QM9's geometry;
 displacements of 0.01 A give the Hessian and the dipole derivatives
 (`equidrift.adapters.ase.xtb`). About 0.25 core-seconds a molecule.
 
 OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers`
 and `R` (A, the minimum) ragged by `offset`, `frequencies_cm1` and `intensities`
 ((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
-`equidrift.models.molecules.spectra.sampler.broaden`, as `observables` of the latent
+`equidrift.spectrum.broaden`, as `observables` of the latent
 diffusion takes them. Started again, it goes on after the molecules that OUT.npz holds.
 Molecules without a minimum or a converged field are left out.
 """
@@ -28,25 +30,34 @@ import numpy as np
 from equidrift.adapters.ase.xtb import infrared
 from equidrift.adapters.rdkit.molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
-from equidrift.models.molecules.spectra.sampler import broaden
 from equidrift.models.shared.split import held_out
+from equidrift.spectrum import broaden
 
 SAVE_EVERY = 25
 
 
-def chosen_rows(qm9, heavy, seed):
-    """Rows of at most `heavy` heavy atoms, held-out ones first, each part shuffled."""
+def chosen_rows(qm9, heavy, seed, molecules=None, held_out_ones=None):
+    """Rows of at most `heavy` heavy atoms, held-out ones first, each part shuffled; as
+    many as there are, or `molecules`, of which `held_out_ones` are held out.
+    """
+    most = {"held": np.inf, "train": np.inf}
+    if molecules is not None:
+        most = {"held": held_out_ones, "train": molecules - held_out_ones}
     offset = qm9["offset"]
     counts = np.add.reduceat((qm9["z"] > 1).astype(int), offset[:-1])
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(counts <= heavy))
-    held, train = [], []
+    found = {"held": [], "train": []}
     for row in rows.tolist():
+        if all(len(part) >= most[name] for name, part in found.items()):
+            break
         try:
             part = held_out(flat_smiles(from_smiles(str(qm9["smiles"][row]))))
         except MoleculeError:
             continue
-        (train if part == "train" else held).append(row)
-    return held + train
+        name = "train" if part == "train" else "held"
+        if len(found[name]) < most[name]:
+            found[name].append(row)
+    return found["held"] + found["train"]
 
 
 def save(path, made, index):
@@ -96,14 +107,21 @@ def main() -> None:
     parser.add_argument("qm9", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--heavy", type=int, default=7)
+    parser.add_argument("--molecules", type=int)
+    parser.add_argument("--held-out", type=int)
     parser.add_argument("--seconds", type=float, default=1200.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if (options.molecules is None) != (options.held_out is None):
+        parser.error("--molecules and --held-out go together; give both or none")
+    if options.molecules is not None and not 0 <= options.held_out <= options.molecules:
+        parser.error(f"--held-out must be 0 to {options.molecules}, not {options.held_out}")
     with np.load(options.qm9, allow_pickle=False) as data:
         qm9 = {key: data[key] for key in ("R", "z", "offset", "smiles", "index")}
     made, skipped, begun = load(options.out), 0, time.process_time()
     done = {m["row"] for m in made}
-    rows = [row for row in chosen_rows(qm9, options.heavy, options.seed) if row not in done]
+    chosen = chosen_rows(qm9, options.heavy, options.seed, options.molecules, options.held_out)
+    rows = [row for row in chosen if row not in done]
     for count, row in enumerate(rows):
         if time.process_time() - begun > options.seconds:
             break

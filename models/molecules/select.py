@@ -53,7 +53,7 @@ class BestOf(TargetModel):
         self.weights_sha256 = f"{model.weights_sha256}/{(network.weights_sha256 or '')[:12]}"
         self.max_atoms = model.max_atoms
         self.takes_fragment, self.takes_sites = model.takes_fragment, model.takes_sites
-        self.takes_pocket = model.takes_pocket
+        self.takes_pocket, self.takes_spectrum = model.takes_pocket, model.takes_spectrum
         self.properties: Mapping[str, tuple[float, float]] = model.properties
         self.default_steps = model.default_steps * candidates
         self.spread = dict(zip(PROPERTIES, network.network.spread.tolist(), strict=True))

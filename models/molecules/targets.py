@@ -24,6 +24,7 @@ class DrawOptions(TypedDict, total=False):
     fragment: Raw | None
     sites: NDArray[np.int64] | None
     pocket: Pocket | None
+    spectrum: NDArray[np.float64] | None
     steps: int | None
     callback: Callback | None
 
@@ -35,7 +36,7 @@ class Draw:
     Parameters
     ----------
     guidance : float or None
-        0 ignores the targets, 1 is plain conditioning, more is classifier-free
+        0 ignores targets and spectrum, 1 is plain conditioning, more is classifier-free
         guidance; the model's own if None.
     fragment : (Molecule, positions_A) or None
         What is kept as it is.
@@ -43,6 +44,8 @@ class Draw:
         Hydrogens of the fragment where alone something grows.
     pocket : Pocket or None
         What the molecules are to fit into; they are drawn in its frame.
+    spectrum : float64, shape (bins,), or None
+        What the molecules are to absorb, of `equidrift.spectrum.spectrum_of`.
     steps : int or None
         Of one draw; the model's `default_steps` if None.
     callback : callable or None
@@ -53,6 +56,7 @@ class Draw:
     fragment: Raw | None = None
     sites: NDArray[np.int64] | None = None
     pocket: Pocket | None = None
+    spectrum: NDArray[np.float64] | None = None
     steps: int | None = None
     callback: Callback | None = None
 
@@ -95,7 +99,7 @@ class TargetModel(BatchedMoleculeModel):
         targets : mapping or None
             Property -> value, in the unit that ends the property's name.
         **options
-            guidance, fragment, sites, pocket, steps and callback; see `Draw`.
+            guidance, fragment, sites, pocket, spectrum, steps and callback; see `Draw`.
 
         Returns
         -------
@@ -127,7 +131,7 @@ class TargetModel(BatchedMoleculeModel):
         wanted : float64, shape (k, n_properties) or (n_properties,), or None
             In the order of `properties`, NaN where a property is free.
         **options
-            guidance, fragment, sites, pocket, steps and callback; see `Draw`.
+            guidance, fragment, sites, pocket, spectrum, steps and callback; see `Draw`.
         """
         raise NotImplementedError
 

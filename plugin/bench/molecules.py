@@ -60,6 +60,7 @@ from equidrift.weights import find, read_card
 
 MODELS = ("joint", "latent")
 CELL_PER_START = 10  # samples of a cell of the ablations for a start
+PER_GENERATED = 10  # spectra whose molecules are ranked for one that molecules are made for
 STARTS_SEEN = 20  # molecules looked at for each start that is wanted
 WEIGHTS_OF = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
 # of the benchmark, each measured alone with --parts
@@ -318,9 +319,12 @@ class Bench:
     def spectra_rows(self) -> list[Row]:
         """Molecules found by their spectra."""
         from equidrift.bench.spectra import spectra_rows
+        from equidrift.bench.spectra_generated import generated_rows
 
         self.say("spectra")
-        return spectra_rows(data_or_here(), self.size.embedded)
+        folder, size = data_or_here(), self.size.embedded
+        made = generated_rows(folder, max(1, size // PER_GENERATED), say=self.say)
+        return spectra_rows(folder, size) + made
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:

@@ -16,11 +16,12 @@ from equidrift.adapters.ase.xtb import infrared
 from equidrift.bench.rows import Row, means, medians, row, shares
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
-from equidrift.models.molecules.spectra.sampler import Spectra, SpectrumModel, broaden, read_spectra
+from equidrift.models.molecules.spectra.sampler import Spectra, SpectrumModel, read_spectra
 from equidrift.models.molecules.spectra.train import matched
 from equidrift.records import SYMBOLS, Molecule
+from equidrift.spectrum import broaden
 
-SPECTRA = "qm9_spectra.npz"
+HELD_OUT = "qm9_spectra.npz"
 HEAVY = 7
 QUICK = 60
 TOP = (1, 10)
@@ -47,7 +48,7 @@ def spectra_rows(
     """
     data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
     pool = small_molecules(data)
-    spectra, rows = held_out_spectra(data, folder / SPECTRA, pool, limit)
+    spectra, rows = held_out_spectra(data, folder / HELD_OUT, pool, limit)
     model = SpectrumModel() if model is None else model
     molecules = [(data.molecule(k), data.positions(k)) for k in pool.tolist()]
     likelihood = model.log_likelihood(spectra, molecules)
@@ -61,8 +62,8 @@ def spectra_rows(
         "random": chance(np.full(len(rows), len(pool))),
         "formula-random": chance(isomers.sum(1)),
     }
-    if (folder / SPECTRA).is_file():
-        known = read_spectra(folder / SPECTRA)
+    if (folder / HELD_OUT).is_file():
+        known = read_spectra(folder / HELD_OUT)
         places, trained = matched(data, known, "train")
         if len(places):
             likeness = nearest_likeness(

@@ -204,9 +204,9 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
             )
 
 
-def check_guidance(guidance: object, targets: Mapping[str, float]) -> None:
-    """Refuse a strength that is no number of 0 or more, or has no target to guide to;
-    raises `InputError` or `InputTypeError`.
+def check_guidance(guidance: object, *, aimed: bool) -> None:
+    """Refuse a strength that is no number of 0 or more, or has no target or spectrum to
+    guide to (`aimed`); raises `InputError` or `InputTypeError`.
     """
     if isinstance(guidance, bool) or not isinstance(guidance, int | float | np.number):
         raise InputTypeError(
@@ -216,9 +216,10 @@ def check_guidance(guidance: object, targets: Mapping[str, float]) -> None:
         raise InputError(
             f"guidance must be 0 or more, not {guidance}; 1 is plain conditioning, 2 guides harder"
         )
-    if not targets:
+    if not aimed:
         raise InputError(
-            f"guidance={guidance:g} has nothing to guide to; give a target, say gap_eV=7.0"
+            f"guidance={guidance:g} has nothing to guide to; give a target, say gap_eV=7.0, or a "
+            "spectrum"
         )
 
 

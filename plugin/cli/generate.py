@@ -32,8 +32,8 @@ CANDIDATES_HELP = (
     "8 if there is one that is no limit, else 1."
 )
 GUIDANCE_HELP = (
-    "How strongly --target acts. 1 is plain conditioning; larger values hold closer to the target "
-    "and make the molecules less diverse. Default: the model's own."
+    "How strongly --target and --spectrum act. 1 is plain conditioning; larger values hold closer "
+    "to them and make the molecules less diverse. Default: the model's own."
 )
 FORCE_HELP = (
     "Accept a --target outside the range of the training data. Default: such a target is refused."
@@ -62,6 +62,12 @@ CENTRE_HELP = "Where in the pocket, in A: X,Y,Z. Either this or --ligand."
 LIGAND = existing_file("a file of one molecule with coordinates")
 LIGAND_HELP = "A molecule that lies where the new ones are wanted. Either this or --centre."
 PULL_HELP = "How strongly the pocket guides the draws. 0 places alone. Default: 1."
+SPECTRUM = existing_file("a text file of two columns: wavenumber in cm^-1 and absorbance")
+SPECTRUM_HELP = (
+    "Make molecules that have this infrared spectrum: a text file of two columns, wavenumber in "
+    "cm^-1 and absorbance in any unit. It needs weights that take spectra, of which none are "
+    "shipped yet; name your own by --model."
+)
 STRICT_HELP = (
     "Write all N molecules, or none if fewer are found. Default: write those that are found."
 )
@@ -92,6 +98,7 @@ class Request(options.ShardedRun):
     pull: Annotated[
         float | None, option(number(metavar="W", least=0), PULL_HELP, panel=TARGETS)
     ] = None
+    spectrum: Annotated[Path | None, option(SPECTRUM, SPECTRUM_HELP, panel=TARGETS)] = None
     relax: options.RelaxBy = "none"
     strict: Annotated[bool, flag("--strict", STRICT_HELP, KEPT)] = False
     steps: options.Steps = None
@@ -101,8 +108,8 @@ class Request(options.ShardedRun):
     @property
     def files(self) -> list[Path]:
         """Everything that is read."""
-        given = [path for path in (self.fragment, self.pocket, self.ligand) if path is not None]
-        return [*given, *model_files(self.model)]
+        named = (self.fragment, self.pocket, self.ligand, self.spectrum)
+        return [*(path for path in named if path is not None), *model_files(self.model)]
 
 
 @command_of(Request)

@@ -4,7 +4,6 @@ share, until they will probably do.
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 from equidrift.cli.generate import Request
 from equidrift.cli.generate_request import quiet_settings
 from equidrift.cli.part import PartRun, check_jobs, open_part
+from equidrift.cli.place import Point
 from equidrift.cli.shared import Place, Work
 from equidrift.cli.values import Part
 from equidrift.engine.molecule_settings import MoleculeSettings
@@ -23,6 +23,8 @@ from equidrift.scale.manifest import MANIFEST, read_manifest
 from equidrift.scale.pool import LocalPool
 from equidrift.scale.shards import Shard
 from equidrift.text import counted
+
+FILES = ("fragment", "pocket", "ligand", "spectrum")  # options that name one
 
 
 def check_generate_part(request: Request) -> None:
@@ -69,8 +71,9 @@ def request_told(request: Request) -> dict[str, Any]:
     from equidrift.stored import StoredGenerate
 
     told = {name: getattr(request, name) for name in StoredGenerate.model_fields}
-    fragment = request.fragment
-    return told | {"fragment": None if fragment is None else str(fragment.absolute())}
+    centre = None if request.centre is None else list(request.centre)
+    paths = {name: str(told[name].absolute()) for name in FILES if told[name] is not None}
+    return {**told, **paths, "centre": centre}
 
 
 def stored_request(folder: Path, out: Path, *, overwrite: bool, as_json: bool) -> Request:
@@ -87,11 +90,10 @@ def stored_request(folder: Path, out: Path, *, overwrite: bool, as_json: bool) -
         told = checked(read_manifest(folder)["request"], StoredGenerate, "request").model_dump()
     except InputError as error:
         raise InputError(f"{str(folder / MANIFEST)!r} is damaged: {error}") from error
-    fragment = told.pop("fragment")
-    return dataclasses.replace(
-        Request(**told, output=out, overwrite=overwrite, as_json=as_json),
-        fragment=None if fragment is None else Path(fragment),
-    )
+    told |= {name: Path(told[name]) for name in FILES if told[name] is not None}
+    if told["centre"] is not None:
+        told["centre"] = Point(told["centre"])
+    return Request(**told, output=out, overwrite=overwrite, as_json=as_json)
 
 
 # In a worker ----------------------------------------------------------------------------

@@ -17,11 +17,13 @@ from equidrift.engine.molecule_settings import MoleculeSettings, check_candidate
 from equidrift.engine.molecules import provenance
 from equidrift.engine.pockets import Site, check_site, ligand_places, receptor_of
 from equidrift.engine.relax import make_relax
+from equidrift.engine.spectra import Floats, check_spectrum, model_for
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
 from equidrift.outputs import refuse_inputs
 from equidrift.protocols import MoleculeModel
 from equidrift.registry import make_molecule_model
+from equidrift.spectrum import spectrum_of
 
 TARGET = re.compile(r"(?P<name>[^=<>\s]+)\s*(?P<wanted>(=|(?=[<>])).+)")  # NAME=VALUE, NAME<VALUE
 
@@ -46,10 +48,10 @@ def check(request: Request) -> None:
     for name, value in of_pocket.items():
         if value is not None and request.pocket is None:
             raise InputError(f"{name} is of a pocket, and there is none; give --pocket FILE")
-    if request.guidance is not None and not request.target:
+    if request.guidance is not None and not request.target and request.spectrum is None:
         raise InputError(
             f"--guidance {request.guidance:g} has nothing to guide to; give a --target, "
-            "say --target gap_eV=7.0"
+            "say --target gap_eV=7.0, or a --spectrum"
         )
 
 
@@ -65,8 +67,12 @@ def settings_of(request: Request) -> MoleculeSettings:
     own = model_options(request.set_, request.device)
     with blamed_on("--relax"):
         make_relax(request.relax)
-    model = loaded(make_molecule_model, request.model, own)
     targets = parse_targets(request.target or [])
+    vector = _spectrum(request)
+    model = loaded(make_molecule_model, str(model_for(request.model, vector)), own)
+    if vector is not None:
+        with blamed_on("--spectrum"):
+            check_spectrum(vector, model)
     fragment, site = _check_wishes(request, targets, model)
     return make_settings(
         model,
@@ -76,6 +82,7 @@ def settings_of(request: Request) -> MoleculeSettings:
         fragment=fragment,
         replace=request.replace,
         pocket=site,
+        spectrum=vector,
         seed=request.seed,
         steps=request.steps,
         batch_size=request.batch_size,
@@ -85,6 +92,14 @@ def settings_of(request: Request) -> MoleculeSettings:
         force=request.force,
         options=own,
     )
+
+
+def _spectrum(request: Request) -> Floats | None:
+    """The spectrum on the grid; refuses one that cannot be read."""
+    if request.spectrum is None:
+        return None
+    with blamed_on("--spectrum"):
+        return spectrum_of(request.spectrum)
 
 
 def _check_wishes(

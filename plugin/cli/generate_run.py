@@ -27,6 +27,7 @@ from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.molecule_settings import MoleculeSettings
 from equidrift.engine.molecules import Drawing, Tally, batches, draws, draws_for, provenance
 from equidrift.engine.pockets import POSE_SCORES
+from equidrift.engine.spectra import spectrum_fit
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.files.formats import STDOUT
 from equidrift.files.journal import fingerprint
@@ -220,6 +221,7 @@ class Run:
             "targets": achieved(self.settings.told, self.achieved, self.settings.judges),
             "pareto": pareto(self.settings.told, self.achieved, list(self.engine.seen)),
             **({} if self.settings.site is None else {"pocket": poses_told(self.achieved)}),
+            **({} if self.settings.spectrum is None else {"spectrum": spectrum_fit(self.achieved)}),
             "seconds": round(seconds, 3),
             "molecules_per_s": output.rate(found - self.resumed, seconds),
             "finished_before": self.finished_before,
@@ -249,6 +251,10 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         *(
             f"  {name}: mean {told['mean']:.2f}, least {told['least']:.2f}"
             for name, told in summary.get("pocket", {}).items()
+        ),
+        *(
+            f"  {name}: mean {told['mean']:.1f}, greatest {told['greatest']:.1f}"
+            for name, told in summary.get("spectrum", {}).items()
         ),
         *(f"  note: {note}" for note in summary["notes"]),
         output.rate_line(summary, "molecules"),

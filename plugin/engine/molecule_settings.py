@@ -13,6 +13,7 @@ from equidrift.checks.targets import check_fragment, check_guidance, check_wishe
 from equidrift.engine.pockets import Site, check_site
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
+from equidrift.engine.spectra import Floats, check_spectrum, model_for
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.notes import warn
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
@@ -39,6 +40,7 @@ class MoleculeSettings(RunSettings[MoleculeModel]):
     fragment: Raw | None = None
     replacement: Replacement | None = None
     site: Site | None = None
+    spectrum: Floats | None = None  # on the grid of `equidrift.spectrum`
     batch_size: int = BATCH_SIZE
     relax: Relax | None = None
     judges: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class MoleculeOptions(RunOptions):
     centre_A: object = None
     ligand: object = None
     pull: float | None = None
+    spectrum: object = None
     seed: int = 0
     steps: int | None = None
     batch_size: int | None = None
@@ -95,7 +98,8 @@ class MoleculeOptions(RunOptions):
             For an unknown model, property, relaxation or judge, with the nearest name.
         InputError, InputTypeError
             For targets that are out of range or contradict each other, a fragment that
-            the model cannot hold, or an option out of its range.
+            the model cannot hold, a spectrum that cannot be read or that the model does
+            not take, or an option out of its range.
         """
         check_counts(
             steps=self.steps,
@@ -103,10 +107,11 @@ class MoleculeOptions(RunOptions):
             max_attempts=self.max_attempts,
             candidates=self.candidates,
         )
-        model = model_of(make_molecule_model, as_molecule_model, self.model, self.model_options)
+        asked = model_for(self.model, self.spectrum)
+        model = model_of(make_molecule_model, as_molecule_model, asked, self.model_options)
         wishes = check_wishes(self.targets or {}, model, force=self.force)
         if self.guidance is not None:
-            check_guidance(self.guidance, wishes.aims)
+            check_guidance(self.guidance, aimed=bool(wishes.aims) or self.spectrum is not None)
         chosen = check_candidates(self.candidates, wishes.goals)
         candidates = self.candidates or (CANDIDATES if chosen else 1)
         judges = _judges(self.judge, bool(wishes.others), bool(wishes.goals))
@@ -114,6 +119,7 @@ class MoleculeOptions(RunOptions):
         size = SLOW_BATCH_SIZE if slow else model.batch_size or BATCH_SIZE
         fragment, replacement = self._kept(model)
         site = self._site(model)
+        spectrum = None if self.spectrum is None else check_spectrum(self.spectrum, model)
         notes = _noted(fragment, site)
         return MoleculeSettings(
             model=model,
@@ -127,6 +133,7 @@ class MoleculeOptions(RunOptions):
             fragment=fragment,
             replacement=replacement,
             site=site,
+            spectrum=spectrum,
             batch_size=max(1, (self.batch_size or size) // candidates) * candidates,
             max_attempts=self.max_attempts,
             relax=make_relax(self.relax),

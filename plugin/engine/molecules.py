@@ -25,6 +25,7 @@ from equidrift.checks.goals import EXACT, Goal, broken, total_miss
 from equidrift.checks.judges import NETWORK
 from equidrift.checks.molecule import REPEATED, Draw, judge
 from equidrift.engine.molecule_settings import MoleculeSettings
+from equidrift.engine.spectra import spectrum_scores, spectrum_told
 from equidrift.errors import ModelError, NoValidSamplesError, told_error
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, resolve
@@ -154,7 +155,11 @@ def draws(
 def _judged(settings: MoleculeSettings, seeds: NDArray[np.int64]) -> list[Draw]:
     options: dict[str, Any] = {"steps": settings.steps}
     if settings.targets:
-        options |= {"targets": dict(settings.targets), "guidance": settings.guidance}
+        options["targets"] = dict(settings.targets)
+    if settings.spectrum is not None:
+        options["spectrum"] = settings.spectrum
+    if settings.targets or settings.spectrum is not None:
+        options["guidance"] = settings.guidance
     if settings.fragment is not None:
         options["fragment"] = settings.fragment
     if settings.replacement is not None:
@@ -235,9 +240,10 @@ def _too_few(n: int, settings: MoleculeSettings, run: Tally) -> NoValidSamplesEr
             "few molecules may keep these limits: ask for fewer, widen them, or raise "
             "max_attempts (--max-attempts)"
         )
-    elif settings.targets:
+    elif settings.targets or settings.spectrum is not None:
+        what = "these properties" if settings.spectrum is None else "this spectrum"
         hint = (
-            "few molecules may have these properties: ask for fewer, lower the guidance, or raise "
+            f"few molecules may have {what}: ask for fewer, lower the guidance, or raise "
             "max_attempts (--max-attempts)"
         )
     return NoValidSamplesError(
@@ -268,6 +274,8 @@ def provenance(settings: MoleculeSettings) -> dict[str, Any]:
         }
     if settings.site is not None:
         known["pocket"] = settings.site.told()
+    if settings.spectrum is not None:
+        known["spectrum"] = spectrum_told(settings.spectrum)
     if settings.notes:
         known["notes"] = list(settings.notes)
     return known | {"judges": list(settings.judges)} | settings.origin(guidance=settings.guidance)
@@ -306,6 +314,8 @@ def _scored(made: Sequence[Ensemble], settings: MoleculeSettings) -> list[Ensemb
             for name, column in values.items()
             if not settings.told or name in settings.told
         }
+    if settings.spectrum is not None:
+        columns |= spectrum_scores(settings.spectrum, systems)
     return [
         e.replace(scores={**e.scores, **{name: c[k : k + 1] for name, c in columns.items()}})
         for k, e in enumerate(made)

@@ -33,6 +33,8 @@ class MoleculeModel(Model, Protocol):
         Whether `sites` can be given.
     takes_pocket : bool
         Whether `pocket` can be given.
+    takes_spectrum : bool
+        Whether `spectrum` can be given.
     default_calls : int or None
         Network calls of a sample at the default steps, those of decoders and of a
         refiner among them; None if they are `default_steps`.
@@ -48,10 +50,11 @@ class MoleculeModel(Model, Protocol):
     takes_fragment: bool = False
     takes_sites: bool = False
     takes_pocket: bool = False
+    takes_spectrum: bool = False
     default_calls: int | None = None
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
 
-    def sample(
+    def sample(  # noqa: PLR0913 - what a draw may be asked for
         self,
         seeds: Seeds,
         *,
@@ -60,6 +63,7 @@ class MoleculeModel(Model, Protocol):
         fragment: Raw | None = None,
         sites: NDArray[np.int64] | None = None,
         pocket: Pocket | None = None,
+        spectrum: Floats | None = None,
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
@@ -70,7 +74,8 @@ class MoleculeModel(Model, Protocol):
         conditioning, more is classifier-free guidance. `fragment` is kept as it is.
         `sites` (k,) are hydrogens of the fragment: with them every other atom of it stays,
         and each heavy atom that carries one of them is bonded to something new.
-        `pocket` pulls at the molecules, which are drawn in its frame.
+        `pocket` pulls at the molecules, which are drawn in its frame. `spectrum` (bins,)
+        is what they are to absorb, see `equidrift.spectrum`; `guidance` is of it, too.
         """
         ...
 

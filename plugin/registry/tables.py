@@ -32,6 +32,7 @@ MOLECULE_MODELS = {
     "joint": "equidrift.models.molecules.joint.sampler:load_joint",
     "latent": "equidrift.models.molecules.latent.sampler:load_latent",
     "joint-best-of": "equidrift.models.molecules.select:load_selected",
+    "joint-spectra": "equidrift.models.molecules.joint.sampler:load_joint_spectra",
 }
 # -> Refiner
 REFINERS = {
@@ -226,6 +227,9 @@ HOST_FUNCTIONS = {
     },
     "conformers": {
         "ConformerSet": "equidrift.models.conformers.data:ConformerSet",
+    },
+    "molecules": {
+        "spectrum_likelihood": "equidrift.models.molecules.spectra.sampler:spectrum_likelihood",
     },
     "mdanalysis": {
         "trajectory_of": "equidrift.adapters.mdanalysis.universe:trajectory_of",

@@ -36,6 +36,7 @@ def generate(  # noqa: PLR0913 - public
     centre_A: object = None,
     ligand: object = None,
     pull: float | None = None,
+    spectrum: object = None,
     seed: int = 0,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -69,7 +70,7 @@ def generate(  # noqa: PLR0913 - public
         Draws of which the one nearest to the graph's targets is kept; None is 8 if
         there are any that are no limits, else 1.
     guidance : float, optional
-        Strength of the targets: 0 ignores them, 1 is plain conditioning, more is
+        Strength of targets and spectrum: 0 ignores them, 1 is plain conditioning, more is
         classifier-free guidance; None is the model's own.
     fragment : path, RDKit Mol, Ensemble or tuple, optional
         A molecule whose heavy atoms are kept in place, while its hydrogens may give
@@ -91,6 +92,12 @@ def generate(  # noqa: PLR0913 - public
         A molecule that lies there.
     pull : float, optional
         How strongly the pocket guides the draws; 0 places alone, None is 1.
+    spectrum : path or array, optional
+        An infrared spectrum that the molecules are to have: a text file of two columns,
+        wavenumbers in cm^-1 and absorbances in any unit, or an array (k, 2) of them.
+        It needs a model of weights that take spectra, of which none are shipped yet.
+        `scores` tell how likely the spectrum is for each molecule, by the network that
+        ranks molecules, if its weights are there.
     seed : int
         Of the run. The molecules depend on it and not on the batch size (floats agree
         to 1e-4 A).
@@ -132,7 +139,8 @@ def generate(  # noqa: PLR0913 - public
         For an unknown model or property, with the nearest name.
     InputError, InputTypeError
         For targets out of range or in contradiction, a fragment the model cannot hold,
-        or an option out of its range.
+        a spectrum that cannot be read or that the model does not take, or an option out
+        of its range.
     MissingDependencyError
         For relax="gfn2" or judge="gfn2" without tblite.
 

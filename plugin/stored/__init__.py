@@ -136,6 +136,11 @@ class StoredGenerate(Strict):
     judge: list[str] | None
     fragment: str | None
     replace: str | None
+    pocket: str | None = None
+    centre: Annotated[list[Number], Field(min_length=3, max_length=3)] | None = None
+    ligand: str | None = None
+    pull: Annotated[Number, Field(ge=0)] | None = None
+    spectrum: str | None = None
     relax: str
     strict: StrictBool
     steps: Annotated[StrictInt, Field(ge=1)] | None

@@ -18,6 +18,23 @@ CARD |= {"config": {}, "elements": ["C", "H"], "max_atoms": 9, "quality": {}}
 STATE = {"a": torch.linspace(-1, 1, 7), "n": torch.arange(3)}
 
 
+def texts(value: object) -> list[str]:
+    """Every text in a card."""
+    if isinstance(value, dict):
+        return [*map(str, value), *(text for part in value.values() for text in texts(part))]
+    if isinstance(value, list):
+        return [text for part in value for text in texts(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_no_text_of_a_shipped_card_holds_a_brace() -> None:
+    """A brace is of a format string that was not filled in."""
+    found = {card["name"]: texts(card) for card in list_cards()}
+    assert len(found) > 20 and all(found.values())
+    braces = {name: [t for t in told if "{" in t or "}" in t] for name, told in found.items()}
+    assert not any(braces.values()), braces
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return save_weights(tmp_path / "model.safetensors", STATE, CARD)

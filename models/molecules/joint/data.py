@@ -59,6 +59,13 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
     """The molecules `rows` of QM9, tokens centred and padded to `MAX_HEAVY`; molecules
     with another type or more tokens are left out.
     """
+    return kept_tokens(qm9, rows, conditional=conditional)[0]
+
+
+def kept_tokens(
+    qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.bool_]
+) -> tuple[Heavy, NDArray[np.int64]]:
+    """`heavy_tokens`, and which of the rows are in it."""
     types = np.zeros((len(rows), MAX_HEAVY), np.int64)
     bonds = np.zeros((len(rows), MAX_HEAVY, MAX_HEAVY), np.int64)
     x, mask = (
@@ -91,7 +98,7 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
         torch.from_numpy(a[keep])
         for a in (types, bonds, x, mask, qm9.props[rows].astype(np.float32), conditional)
     ]
-    return Heavy(*tensors)
+    return Heavy(*tensors), rows[keep]
 
 
 def tokens_of(

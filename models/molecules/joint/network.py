@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from equidrift.models.molecules.joint.alphabet import Alphabet, alphabet_of
 from equidrift.models.molecules.joint.data import BONDS
+from equidrift.models.molecules.joint.spectrum import SpectrumEmbedding
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
@@ -49,6 +50,7 @@ class JointConfig(BlockSizes):
     triangles: int = 16  # channels in which pairs hear of their triangles
     cutoff_A: float = 16.0
     alphabet: str = "qm9"  # of `ALPHABETS`: what the tokens may be
+    spectrum: int = 0  # whitened components of infrared spectra that it is told; 0 for none
 
     @property
     def tokens(self) -> Alphabet:
@@ -89,18 +91,33 @@ class Estimate:
 class Targets(Batched):
     """Values (b, k) of the alphabet's properties, standardised, and which of them are
     given (b, k).
+
+    `spectrum` holds `relative_roots` (b, bins) of infrared spectra, NaN where nothing is
+    known; None if no molecule has one.
     """
 
     values: Tensor
     given: Tensor
+    spectrum: Tensor | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether anything is given of any molecule."""
+        return bool(self.given.any()) or self.spectrum is not None
+
+    def nothing(self) -> Targets:
+        """The same molecules with nothing given."""
+        return Targets(self.values, torch.zeros_like(self.given))
 
 
 class TargetEmbedding(nn.Module):
-    """Properties by Gaussian expansion (PropMolFlow); a property that is not given adds
-    nothing.
+    """Properties by Gaussian expansion (PropMolFlow), and a spectrum; what is not given
+    adds nothing.
     """
 
-    def __init__(self, width: int, alphabet: Alphabet):
+    spectrum: SpectrumEmbedding | None
+
+    def __init__(self, width: int, alphabet: Alphabet, spectrum: int = 0):
         super().__init__()
         self.centres: Tensor
         self.register_buffer("centres", torch.linspace(-3.5, 3.5, CENTRES), persistent=False)
@@ -112,6 +129,8 @@ class TargetEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(width, alphabet.most_heavy),
         )
+        most = alphabet.most_heavy
+        self.spectrum = SpectrumEmbedding(spectrum, width, most) if spectrum else None
 
     def forward(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """(embedding (b, width), logits (b, most_heavy) of the number of tokens)."""
@@ -124,7 +143,11 @@ class TargetEmbedding(nn.Module):
             * given[..., None]
         )
         hidden = self.expand(features.flatten(1))
-        return self.out(hidden), self.sizes(hidden)
+        wanted, sizes = self.out(hidden), self.sizes(hidden)
+        if self.spectrum is not None and targets.spectrum is not None:
+            more, more_sizes = self.spectrum(targets.spectrum)
+            wanted, sizes = wanted + more, sizes + more_sizes
+        return wanted, sizes
 
 
 class Triangles(nn.Module):
@@ -194,7 +217,7 @@ class JointNetwork(nn.Module):
         node_in = 2 * kinds + 2 * self.features.shape[1] + 2 + 2 * 2 + 16
         self.node = nn.Linear(node_in, w)
         self.pair = nn.Linear(2 * BONDS + 2 * POWERS + 2 + config.radial, p)
-        self.targets = TargetEmbedding(w, alphabet)
+        self.targets = TargetEmbedding(w, alphabet, config.spectrum)
         self.radial = RadialBasis(config.radial, config.cutoff_A)
         self.outer = nn.Linear(w, 2 * p, bias=False)
         sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import ALIASES
 from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import QM9_LEVEL, Hydrogens, Raw, Tokens
@@ -32,6 +32,7 @@ from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
 from equidrift.models.molecules.targets import Draw, DrawOptions, TargetModel, check_draw
 from equidrift.models.shared.devices import Device, pick_device, short_products
 from equidrift.models.shared.run import load_network
+from equidrift.spectrum import HOW_TO_TRAIN, MODEL, relative_roots
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
@@ -126,6 +127,8 @@ class JointModel(TargetModel):
             alphabet=self.alphabet,
         )
         self.default_calls = self.default_steps + refine
+        embedding = network.targets.spectrum
+        self.takes_spectrum = embedding is not None and embedding.learnt
         self.chunk = max(1, CHUNK_TOKENS // self.alphabet.most_heavy)
 
     def sample_many(
@@ -147,6 +150,8 @@ class JointModel(TargetModel):
         pull = None
         if draw.pocket is not None:
             pull = Pull.of(draw.pocket, self.alphabet)
+        if draw.spectrum is not None and not self.takes_spectrum:
+            raise InputError(f"{self.name} takes no spectrum. {HOW_TO_TRAIN}")
         rows = np.broadcast_to(
             np.nan if wanted is None else wanted, (len(seeds), len(self.properties))
         )
@@ -156,7 +161,7 @@ class JointModel(TargetModel):
             with torch.inference_mode(), short_products(self.device, self.half_precision):
                 tokens = self._tokens(
                     Draws.of(seeds[part], steps, self.alphabet.most_heavy),
-                    self._targets(rows[part]),
+                    self._targets(rows[part], draw.spectrum),
                     guidance,
                     held,
                     steps,
@@ -185,22 +190,23 @@ class JointModel(TargetModel):
             row[names.index(known)] = value
         return row
 
-    def _targets(self, rows: NDArray[np.float64]) -> Targets:
+    def _targets(self, rows: NDArray[np.float64], spectrum: NDArray[np.float64] | None) -> Targets:
         scale = [self.card["properties"][name] for name in self.properties]
         mean, deviation = (np.array([one[key] for one in scale]) for key in ("mean", "deviation"))
         given = np.isfinite(rows)
         values = np.where(given, (rows - mean) / deviation, 0.0)
+        roots = None
+        if spectrum is not None:
+            roots = torch.from_numpy(relative_roots(spectrum)).float().expand(len(rows), -1)
         return Targets(
-            torch.from_numpy(values.astype(np.float32)).to(self.device),
-            torch.from_numpy(given).to(self.device),
-        )
+            torch.from_numpy(values.astype(np.float32)), torch.from_numpy(given), roots
+        ).to(self.device)
 
     def _sizes(
         self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None
     ) -> Tensor:
         """Numbers of tokens (b,), of p(n | targets), more than a fragment has."""
-        free = Targets(targets.values, torch.zeros_like(targets.given))
-        unbiased = self.network.size_logits(free).log_softmax(-1)
+        unbiased = self.network.size_logits(targets.nothing()).log_softmax(-1)
         logits = (
             torch.tensor(self.card["sizes"], device=self.device).clamp_min(1e-9).log()
         )  # what the network was too short to learn of the rare
@@ -212,9 +218,9 @@ class JointModel(TargetModel):
         return categorical(logits, draws.size.to(logits)) + 1
 
     def _estimator(self, targets: Targets, guidance: float) -> Estimator:
-        """The network, with classifier-free guidance where a property is given."""
-        nothing = Targets(targets.values, torch.zeros_like(targets.given))
-        if guidance == 0 or not bool(targets.given.any()):
+        """The network, with classifier-free guidance where anything is given."""
+        nothing = targets.nothing()
+        if guidance == 0 or not targets.told:
             return lambda state, previous: self.network(state, nothing, previous)
         if guidance == 1:
             return lambda state, previous: self.network(state, targets, previous)
@@ -359,3 +365,17 @@ def _pulled(walk: Walk, estimate: Estimator, pull: Pull | None) -> Estimator:
 def load_joint(weights: str = "joint", **options: Any) -> JointModel:
     """The joint model; options as for `JointModel`."""
     return JointModel(weights, **options)
+
+
+def load_joint_spectra(**options: Any) -> JointModel:
+    """The joint model that takes an infrared spectrum, of weights that are still to be
+    trained; options as for `JointModel`.
+
+    Raises `WeightsError` while none are there.
+    """
+    try:
+        return JointModel(MODEL, **options)
+    except UnknownNameError as error:
+        if error.kind != "weights":
+            raise
+        raise WeightsError(HOW_TO_TRAIN) from error

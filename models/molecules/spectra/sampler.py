@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from equidrift.errors import InputError
 from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
 from equidrift.models.molecules.latent.graph_data import plain_codes
 from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH
+from equidrift.models.molecules.spectra.whitening import Whitened
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import (
@@ -35,32 +37,11 @@ from equidrift.models.shared.graph_codes import (
     pad_positions,
 )
 from equidrift.models.shared.run import load_network
-from equidrift.records import Molecule
+from equidrift.records import SYMBOLS, Molecule
+from equidrift.spectrum import GRID_CM1, broaden
 
-KM_PER_MOL = 42.2561  # of an intensity of 1 (D/A)^2/amu
-GRID_CM1 = np.arange(200.0, 4000.1, 25.0)  # centres of the bins
-WIDTH_CM1 = 18.0  # standard deviation of the broadening
 LOG_VARIANCE = (-6.0, 4.0)
-
-
-def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.float64]:
-    """The spectrum (bins,) in km/mol per cm^-1 at `GRID_CM1`: each line a Gaussian of
-    deviation `WIDTH_CM1`.
-
-    frequencies_cm1, intensities : (modes,), intensities in (D/A)^2/amu. Raises
-        `InputError` where the two differ in length.
-    """
-    f, i = np.asarray(frequencies_cm1, np.float64), np.asarray(intensities, np.float64)
-    if f.ndim != 1 or f.shape != i.shape:
-        raise InputError(
-            "frequencies_cm1 and intensities must be two lists of one "
-            f"length, not of shapes {f.shape} and {i.shape}"
-        )
-    lines = np.exp(-0.5 * ((GRID_CM1[:, None] - f) / WIDTH_CM1) ** 2) / (
-        WIDTH_CM1 * np.sqrt(2 * np.pi)
-    )
-    out: NDArray[np.float64] = lines @ (i * KM_PER_MOL)
-    return out
+ROOT_FLOOR = 1e-4  # km/mol per cm^-1, added before a root is taken
 
 
 @dataclass(frozen=True)
@@ -108,14 +89,11 @@ class SpectrumConfig:
     components: int = 40
 
 
-class SpectrumNetwork(nn.Module):
+class SpectrumNetwork(Whitened):
     """p(spectrum | molecule, conformer)."""
 
-    centre: Tensor
-    whitening: Tensor
-
     def __init__(self, config: SpectrumConfig):
-        super().__init__()
+        super().__init__(config.bins, config.components)
         self.config = config
         self.encoder = ConformerEncoder(
             GeometryConfig(
@@ -130,8 +108,6 @@ class SpectrumNetwork(nn.Module):
         last = nn.Linear(2 * w, config.bins)
         self.lines = nn.Sequential(nn.Linear(w, 2 * w), nn.SiLU(), last)
         self.doubt = nn.Sequential(nn.Linear(w, w), nn.SiLU(), nn.Linear(w, config.components))
-        self.register_buffer("centre", torch.zeros(config.bins))
-        self.register_buffer("whitening", torch.zeros(config.bins, config.components))
         with torch.no_grad():
             last.bias.fill_(-5.0)
 
@@ -141,25 +117,9 @@ class SpectrumNetwork(nn.Module):
         """
         h = self.encoder.atoms(batch, x) * batch.mask[..., None]
         heap = functional.softplus(self.lines(h)) * batch.mask[..., None]
-        root = (heap.sum(1) + 1e-4).sqrt()
+        root = (heap.sum(1) + ROOT_FLOOR).sqrt()
         doubt = self.doubt(h.sum(1) / batch.mask.sum(1, keepdim=True)).clamp(*LOG_VARIANCE)
         return root, self.whitened(root), doubt
-
-    def whitened(self, root: Tensor) -> Tensor:
-        """Combinations (..., components) of root spectra (..., bins)."""
-        return (root - self.centre) @ self.whitening
-
-
-def whitening_of(
-    roots: NDArray[np.float64], components: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(centre (bins,), combinations (bins, components)) that give root spectra (n,
-    bins) unit variance: principal components.
-    """
-    centre = roots.mean(0)
-    _, sizes, axes = np.linalg.svd(roots - centre, full_matrices=False)
-    spread = sizes[:components] / np.sqrt(len(roots))
-    return centre, axes[:components].T / np.maximum(spread, 1e-6)
 
 
 @dataclass
@@ -277,14 +237,30 @@ class SpectrumModel:
                 f"{bins}), not {np.shape(spectra)}; see `broaden`"
             )
         _, mean, log_variance = self._all(items)
+        return np.stack([_density(one, mean, log_variance) for one in self._whitened(table)])
+
+    def shape_likelihood(
+        self, spectrum: NDArray[np.float64], items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> NDArray[np.float64]:
+        """log p(spectrum | molecule) (n,), up to a constant, of a spectrum (bins,) whose
+        unit is not known, NaN where it says nothing.
+
+        For each molecule the spectrum is brought to the total intensity that the molecule
+        is expected to have; bins without a value take the expected one.
+        """
+        root, mean, log_variance = self._all(items)
+        expected = (root**2 - ROOT_FLOOR).clip(0.0)
+        known = ~np.isnan(spectrum)
+        scale = expected[:, known].sum(1) / spectrum[known].sum()
+        table = np.where(known, spectrum * scale[:, None], expected)
+        return _density(self._whitened(table), mean, log_variance)
+
+    def _whitened(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Whitened combinations (n, components) of spectra (n, bins)."""
         with torch.inference_mode():
-            roots = torch.from_numpy(np.sqrt(table + 1e-4)).float().to(self.device)
-            given = self.network.whitened(roots).double().cpu().numpy()
-        out = [
-            -0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1)
-            for one in given
-        ]
-        return np.stack(out)
+            roots = torch.from_numpy(np.sqrt(table + ROOT_FLOOR)).float().to(self.device)
+            out: NDArray[np.float64] = self.network.whitened(roots).double().cpu().numpy()
+        return out
 
     def rank(
         self, spectrum: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
@@ -321,3 +297,34 @@ def load_spectra(weights: str = "spectra", **options: Any) -> SpectrumModel:
     `SpectrumModel`.
     """
     return SpectrumModel(weights, **options)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> SpectrumModel:
+    return load_spectra()
+
+
+def spectrum_likelihood(
+    spectrum: NDArray[np.float64], items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+) -> NDArray[np.float64]:
+    """`SpectrumModel.shape_likelihood` of the shipped model (n,); NaN for a molecule with
+    an element that it does not know.
+    """
+    model = _shipped()
+    known = {SYMBOLS.index(symbol) for symbol in model.card["elements"]}
+    rows = [k for k, (m, _) in enumerate(items) if known.issuperset(m.numbers.tolist())]
+    out = np.full(len(items), np.nan)
+    if rows:
+        out[rows] = model.shape_likelihood(spectrum, [items[k] for k in rows])
+    return out
+
+
+def _density(
+    given: NDArray[np.float64], mean: NDArray[np.float64], log_variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The log of the normal density (n,), but for a constant, of points (n, components)
+    or one (components,).
+    """
+    off = np.square(given - mean) * np.exp(-log_variance) + log_variance
+    out: NDArray[np.float64] = -0.5 * off.sum(1)
+    return out

@@ -16,19 +16,18 @@ from equidrift.errors import InputError
 from equidrift.models.molecules.data import QM9, load_qm9
 from equidrift.models.molecules.latent.geometry import qm9_codes
 from equidrift.models.molecules.spectra.sampler import (
-    GRID_CM1,
-    WIDTH_CM1,
+    ROOT_FLOOR,
     Spectra,
     SpectrumBatches,
     SpectrumConfig,
     SpectrumNetwork,
     read_spectra,
     spectrum_loss,
-    whitening_of,
 )
 from equidrift.models.shared.config import Name, TrainingConfig, initial
 from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
+from equidrift.spectrum import GRID_CM1, STEP_CM1, WIDTH_CM1
 
 
 class SpectrumTraining(TrainingConfig):
@@ -60,11 +59,11 @@ def make_task(c: SpectrumTraining, sizes: SpectrumConfig, _out: Path) -> Task:
     places, rows = matched(data, spectra, "train")
     if not len(places):
         raise InputError(f"{c.spectra} holds no spectrum of a training molecule of the data")
-    roots = np.sqrt(spectra.vectors[places] + 1e-4)
+    roots = np.sqrt(spectra.vectors[places] + ROOT_FLOOR)
     network = first_network(c, sizes, roots)
     unseen, unseen_rows = matched(data, spectra, "val")
     held_out = (
-        spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4))
+        spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + ROOT_FLOOR))
         if len(unseen)
         else None
     )
@@ -85,9 +84,7 @@ def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray)
     """
     network = fresh(lambda: SpectrumNetwork(sizes), c.seed)
     torch.nn.init.constant_(cast(torch.nn.Linear, network.lines[2]).bias, -5.0)
-    centre, whitening = whitening_of(roots, sizes.components)
-    network.centre.copy_(torch.from_numpy(centre))
-    network.whitening[:, : whitening.shape[1]].copy_(torch.from_numpy(whitening))
+    network.learn(roots)
     if c.init:
         begin_with(network, c.init)
     return network
@@ -148,7 +145,7 @@ def card_of(sizes: SpectrumConfig, count: int) -> dict[str, Any]:
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
         "max_atoms": 29,
         "units": f"A; spectra in km/mol per cm-1 at {GRID_CM1[0]:.0f} to "
-        "{GRID_CM1[-1]:.0f} cm-1 every {GRID_CM1[1] - GRID_CM1[0]:.0f}, "
+        f"{GRID_CM1[-1]:.0f} cm-1 every {STEP_CM1:.0f}, "
         f"Gaussian lines of deviation {WIDTH_CM1:.0f} cm-1",
         "dtype": "float32",
     }

@@ -13,19 +13,17 @@ from equidrift.bench.spectra import chance, composition, formula_of, recovery, s
 from equidrift.errors import InputError, MissingDependencyError
 from equidrift.models.molecules.latent.graph_data import plain_codes
 from equidrift.models.molecules.spectra.sampler import (
-    GRID_CM1,
-    KM_PER_MOL,
     SpectrumConfig,
     SpectrumExample,
     SpectrumModel,
     SpectrumNetwork,
-    broaden,
     padded,
     read_spectra,
     spectrum_loss,
-    whitening_of,
 )
 from equidrift.models.molecules.spectra.train import matched, run_training
+from equidrift.models.molecules.spectra.whitening import whitening_of
+from equidrift.spectrum import GRID_CM1, KM_PER_MOL, broaden
 from equidrift.weights import load_weights
 from tests.models.molecules.test_latent import SMILES, dataset, made
 

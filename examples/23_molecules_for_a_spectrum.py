@@ -25,7 +25,7 @@ def computed(ensemble: equidrift.Ensemble) -> np.ndarray:
     return broaden(frequencies_cm1, intensities)
 
 
-x = np.arange(500, 4000, 4.0)
+x = np.arange(500, 4001, 4.0)
 y = np.interp(x, GRID_CM1, computed(equidrift.sample("CCO", 1, model="etkdg-mmff")))
 np.savetxt(
     "ir.csv", np.stack([x, y / y.max()], 1), delimiter=",", header="wavenumber_cm1,absorbance"

@@ -115,6 +115,12 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[tuple[str, str]]]]] = {
             "centre": [("1,2", "three numbers"), ("1,2,3", "--pocket")],
             "ligand": [("none.sdf", "no file"), ("in.sdf", "--pocket")],
             "pull": [("-1", "0 or more"), ("2", "--pocket")],
+            "spectrum": [
+                ("none.csv", "two columns"),
+                ("folder.sdf", "two columns"),
+                ("words.sdf", "holds no numbers"),
+                ("ir.csv", "'baker' takes no spectrum"),
+            ],
         },
     ),
     "md": (
@@ -234,6 +240,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     Path("words.sdf").write_text("words\n")
     Path("ours.yaml").write_text("data: in.sdf\n")
     Path("folder.sdf").mkdir()
+    Path("ir.csv").write_text("\n".join(f"{x},1" for x in range(400, 4001, 20)))
     return caller(monkeypatch, capsys)
 
 

@@ -10,21 +10,27 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import ase.db
+import ase.io
 import pytest
 from rdkit import Chem
 
 from equidrift.weights import find, weights_of
+from tests.models.molecules.spectral import weights_like_joint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def ran(name: str, folder: Path, needs: tuple[str, ...], n: int) -> list[str]:
+def ran(name: str, folder: Path, needs: tuple[str, ...], *arguments: object) -> list[str]:
     missing = [weights for weights in needs if weights_of(find(weights)) is None]
     assert not missing, "the wheel holds the weights that examples need"
     example = EXAMPLES / name
     assert len(example.read_text().splitlines()) <= 40
     done = subprocess.run(
-        [sys.executable, example, str(n)], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, example, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -57,6 +63,16 @@ def test_a_group_is_replaced_and_the_best_runs_in_openmm(tmp_path: Path) -> None
     for line in lines[1:]:
         assert Chem.MolFromSmiles(line.split(":")[0]).HasSubstructMatch(core)
     assert abs(float(re.findall(r"(-?[\d.]+) kcal/mol", lines[-1])[0])) < 500
+
+
+@pytest.mark.long
+def test_molecules_for_a_spectrum_end_in_ase(tmp_path: Path) -> None:
+    weights = weights_like_joint(tmp_path)
+    lines = ran("23_molecules_for_a_spectrum.py", tmp_path, ("joint", "spectra"), weights, 2)
+    assert lines[0].startswith("2 molecules; the likeliest is ")
+    assert -1 <= float(lines[1].split()[-1]) <= 1
+    candidates = ase.io.read(tmp_path / "candidates.traj", ":")
+    assert len(candidates) == 2 and Chem.MolFromSmiles(lines[0].split()[-1]) is not None
 
 
 @pytest.mark.long

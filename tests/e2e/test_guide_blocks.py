@@ -134,6 +134,19 @@ GIVEN = {
         middle = crown.positions_A[0].mean(0) - guest.positions_A[0].mean(0)
         guest.replace(positions_A=guest.positions_A + middle).save("reference.sdf")
         """,
+    "equidrift generate -n 20 --spectrum": """
+        import sys
+        from pathlib import Path
+
+        sys.path.insert(0, str(Path("examples").resolve().parent))
+        from equidrift.models.molecules.joint.train import run_training
+        from tests.models.molecules.spectral import config_of, curve_file
+
+        curve_file(Path("ir.csv"))
+        sizes = {"name": "joint-spectra", "network": {"spectrum": 3}, "batch": 2}
+        config = config_of(Path(), 1, init="joint", **sizes)
+        run_training(config, Path("runs/joint-spectra"), None, False, None)
+        """,
     "equidrift report": """
         import json
         from pathlib import Path

@@ -191,7 +191,7 @@ class Baker:
     weights_sha256 = "1" * 64
     max_atoms = 20
     elements = (1, 6, 7, 8, 9)
-    takes_fragment, takes_sites, takes_pocket = True, False, False
+    takes_fragment, takes_sites, takes_pocket, takes_spectrum = True, False, False, False
 
     def __init__(
         self, *, share: float = 0.0, faults: Sequence[str] = ("none",), n: int = len(BREAD)

@@ -13,6 +13,7 @@ import pytest
 
 import equidrift
 from equidrift.files.ensembles import load_all
+from equidrift.models.molecules.joint.sampler import load_joint_spectra
 from tests.commands import Cli, caller
 from tests.models.molecules.spectral import curve_file, weights_like_joint
 
@@ -114,7 +115,7 @@ def test_jobs_of_an_array_make_the_molecules_of_one_process(cli: Cli, weights: s
 def test_weights_that_are_not_there_are_named(
     arguments: tuple[str, ...], message: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("equidrift.models.molecules.joint.sampler.MODEL", "joint-none")
+    monkeypatch.setattr(load_joint_spectra, "__defaults__", ("joint-none",))
     code, out, err = cli("generate", "--spectrum", "ir.csv", *arguments, "-o", "x.sdf")
     assert code == 2 and not out and message in err and err.count("\n") == 1
     assert not Path("x.sdf").exists()

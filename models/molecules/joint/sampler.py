@@ -367,14 +367,14 @@ def load_joint(weights: str = "joint", **options: Any) -> JointModel:
     return JointModel(weights, **options)
 
 
-def load_joint_spectra(**options: Any) -> JointModel:
+def load_joint_spectra(weights: str = MODEL, **options: Any) -> JointModel:
     """The joint model that takes an infrared spectrum, of weights that are still to be
     trained; options as for `JointModel`.
 
     Raises `WeightsError` while none are there.
     """
     try:
-        return JointModel(MODEL, **options)
+        return JointModel(weights, **options)
     except UnknownNameError as error:
         if error.kind != "weights":
             raise

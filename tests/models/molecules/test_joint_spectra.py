@@ -15,7 +15,7 @@ from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.errors import InputError, MoleculeError, WeightsError
 from equidrift.models.molecules.data import load_qm9
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork, Targets
-from equidrift.models.molecules.joint.sampler import JointModel
+from equidrift.models.molecules.joint.sampler import JointModel, load_joint_spectra
 from equidrift.models.molecules.joint.spectral import Spectral, SpectralBatches
 from equidrift.models.molecules.joint.train import (
     JointTraining,
@@ -189,7 +189,7 @@ def test_spectra_of_no_training_molecule_are_refused(tmp_path: Path) -> None:
 def test_weights_without_spectra_say_how_to_train_others(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"joint takes no spectrum. No weights .*train_joint_spec"):
         JointModel(device="cpu").sample(np.arange(1), spectrum=spectrum(0), steps=2)
-    monkeypatch.setattr("equidrift.models.molecules.joint.sampler.MODEL", "joint-none")
+    monkeypatch.setattr(load_joint_spectra, "__defaults__", ("joint-none",))
     with pytest.raises(WeightsError, match="No weights that take spectra are shipped yet"):
         make_molecule_model("joint-spectra")
 

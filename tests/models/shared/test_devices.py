@@ -75,7 +75,7 @@ DOORS = {
     "molecules/latent/vectors.py:nearest_conformers",
     "molecules/properties/sampler.py:PropertyNetwork._values",
     "molecules/spectra/sampler.py:SpectrumModel._all",
-    "molecules/spectra/sampler.py:SpectrumModel.log_likelihood",
+    "molecules/spectra/sampler.py:SpectrumModel._whitened",
     "shared/run.py:save_module",
     "shared/backbones/products.py:fourier_coefficients",  # a table, made once
     "shared/backbones/log_strain.py:_svd",  # the value that an error message tells

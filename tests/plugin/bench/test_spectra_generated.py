@@ -17,6 +17,7 @@ from equidrift.bench.spectra_generated import (
     rank_of,
 )
 from equidrift.models.molecules.data import load_qm9
+from equidrift.models.molecules.joint.sampler import load_joint_spectra
 from equidrift.models.molecules.spectra.sampler import SpectrumModel
 from tests.doubles import Baker
 from tests.models.molecules.spectral import TOYS, spectrum, toy_data
@@ -58,7 +59,7 @@ def test_rows_count_what_a_generator_finds(folder: Path) -> None:
 
 
 def test_rows_are_left_out_without_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equidrift.models.molecules.joint.sampler.MODEL", "joint-none")
+    monkeypatch.setattr(load_joint_spectra, "__defaults__", ("joint-none",))
     said: list[str] = []
     assert generated_rows(folder, say=said.append) == []
     assert said[0].startswith("left out: spectra/generated (No weights that take spectra")

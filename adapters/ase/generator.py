@@ -280,8 +280,8 @@ class MoleculeGenerator(Generator):
         Of the random streams; the same seed gives the same molecules.
     **options
         `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `replace`, `pocket`,
-        `centre_A`, `ligand`, `pull`, `steps`, `relax`, `judge`, `force`, `batch_size`,
-        `max_attempts` and `progress` as in `equidrift.generate`, and whatever the model
+        `centre_A`, `ligand`, `pull`, `spectrum`, `steps`, `relax`, `judge`, `force`,
+        `batch_size`, `max_attempts` and `progress` as in `equidrift.generate`, and whatever the model
         takes. None leaves a default alone.
 
     Raises
@@ -306,11 +306,12 @@ class MoleculeGenerator(Generator):
         "centre_A": None,
         "ligand": None,
         "pull": None,
+        "spectrum": None,
         "judge": None,
         "force": None,
     }
 
-    by_identity = ("fragment", "pocket", "centre_A", "ligand")
+    by_identity = ("fragment", "pocket", "centre_A", "ligand", "spectrum")
 
     def check_option(self, name: str, model: AnyModel) -> None:
         """Raise for an option that neither `generate` nor the model takes."""

@@ -11,10 +11,13 @@ from ase import Atoms
 from equidrift.adapters.ase import generator as generator_module
 from equidrift.adapters.ase.atoms import from_atoms
 from equidrift.adapters.ase.generator import ConformerGenerator, MoleculeGenerator
+from equidrift.engine.spectra import SCORE
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
+from equidrift.spectrum import spectrum_of
 from tests.conftest import make_ensemble
 from tests.doubles import Baker, geometry
+from tests.plugin.engine.test_spectra import Listener, curve
 
 
 @pytest.fixture
@@ -215,3 +218,12 @@ def test_molecule_generator_takes_atoms_as_a_fragment():
         generator.parameters["model"].calls[0]["fragment"][0].numbers.tolist()
         == ethanol.numbers.tolist()
     )
+
+
+def test_molecule_generator_takes_a_spectrum():
+    model, points = Listener(), curve()
+    generator = MoleculeGenerator(model, n=1, spectrum=points, guidance=2.0)
+    (made,) = generator.generate()
+    np.testing.assert_array_equal(model.calls[0]["spectrum"], spectrum_of(points))
+    assert model.calls[0]["guidance"] == 2.0 and np.isfinite(made.info["scores"][SCORE])
+    assert generator.set(spectrum=points) == {} and "spectrum" in generator.set(spectrum=None)

@@ -5,7 +5,7 @@ from weights without, sampling, and messages.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -194,8 +194,12 @@ def test_weights_without_spectra_say_how_to_train_others(monkeypatch: pytest.Mon
         make_molecule_model("joint-spectra")
 
 
-def test_guidance_zero_and_no_spectrum_are_the_same_draws(tmp_path: Path) -> None:
-    model = JointModel(weights_like_joint(tmp_path), refine=0, half_precision=False, device="cpu")
+@pytest.mark.parametrize("sampler", ["diffusion", "bfn"])
+def test_guidance_zero_and_no_spectrum_are_the_same_draws(
+    tmp_path: Path, sampler: Literal["diffusion", "bfn"]
+) -> None:
+    weights = weights_like_joint(tmp_path)
+    model = JointModel(weights, sampler=sampler, refine=0, half_precision=False, device="cpu")
     assert model.takes_spectrum and not JointModel(device="cpu").takes_spectrum
     seeds = sample_seeds(3, 0, 3)
     free = model.sample(seeds, steps=4)

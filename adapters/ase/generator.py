@@ -281,8 +281,8 @@ class MoleculeGenerator(Generator):
     **options
         `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `replace`, `pocket`,
         `centre_A`, `ligand`, `pull`, `spectrum`, `steps`, `relax`, `judge`, `force`,
-        `batch_size`, `max_attempts` and `progress` as in `equidrift.generate`, and whatever the model
-        takes. None leaves a default alone.
+        `batch_size`, `max_attempts` and `progress` as in `equidrift.generate`, and
+        whatever the model takes. None leaves a default alone.
 
     Raises
     ------

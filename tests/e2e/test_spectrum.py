@@ -83,6 +83,21 @@ def test_a_spectrum_goes_together_with_targets_and_a_fragment(cli: Cli, weights:
 
 
 @pytest.mark.long
+def test_a_spectrum_goes_together_with_a_part_drawn_anew_and_a_pocket(
+    cli: Cli, weights: str
+) -> None:
+    equidrift.sample("CCO", 1, model="etkdg", seed=1).save("core.sdf")
+    asked = ("generate", *FEW, "--model", weights, "--spectrum", "ir.csv", "--json")
+    code, out, err = cli(*asked, "--fragment", "core.sdf", "--replace", "[OX2H]", "-o", "x.sdf")
+    assert code == 0 and json.loads(out)["spectrum"], err
+    equidrift.sample("OCCOCCO", 1, model="etkdg-mmff", seed=1).save("wall.sdf")
+    code, out, err = cli(*asked, "--pocket", "wall.sdf", "--centre=0,0,8", "-o", "y.sdf")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["spectrum"] and told["pocket"]
+
+
+@pytest.mark.long
 def test_jobs_of_an_array_make_the_molecules_of_one_process(cli: Cli, weights: str) -> None:
     common = (
         "generate",

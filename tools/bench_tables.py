@@ -461,6 +461,18 @@ def align(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, measured_on(result)])
 
 
+def dipeptides(result: Mapping[str, Any]) -> str:
+    """Annealed importance sampling, then replica exchange."""
+    annealed = [("ess", 1), ("e_w2_kT", 2), ("e_w2_floor_kT", 2), ("torsion_chi2", 1)]
+    annealed += [("first_ess", 0), ("ess_per_cpu_s", 2), ("cpu_s", 0)]
+    exchanged = [("ess_per_cpu_s", 2), ("e_w2_of_halves_kT", 2), ("cpu_s", 0)]
+    parts = [
+        with_errors(chosen(result, "/equidrift$"), annealed),
+        with_errors(chosen(result, "/replica-exchange$"), exchanged),
+    ]
+    return "\n\n".join([*parts, measured_on(result)])
+
+
 def backbones(result: Mapping[str, Any]) -> str:
     """Trunks on N-body, then the products of spherical features."""
     trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
@@ -506,6 +518,7 @@ TABLES = {
     "elements": elements,
     "poses": poses,
     "align": align,
+    "dipeptides": dipeptides,
     "trajectories": trajectories,
     "sampling": sampling,
     "fields": fields,

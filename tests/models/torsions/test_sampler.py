@@ -32,7 +32,7 @@ from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
-from tests.torus import two_basins
+from tests.torus import balanced, fits, two_basins
 
 KT_EV = 0.0258
 CHIRAL = "CCC(=O)N[C@@H](C)CSC"
@@ -205,35 +205,57 @@ def peptide():
     return molecule, tree, x, frames
 
 
-def chain(tree, x, proposer, n, seed=0, sign=1.0):
-    """Torsions of a chain in the potential whose torsions follow `two_basins`, and its
-    acceptance.
-    """
-    target, rng = two_basins(), np.random.default_rng(seed)
+class Signed:
+    """A proposer, the log of whose ratio is taken so many times."""
 
-    class Signed:
-        name, exact = "signed", True
+    name, exact = "signed", True
 
-        def propose(self, positions_A, *, kT_eV, rng):
-            move = proposer.propose(positions_A, kT_eV=kT_eV, rng=rng)
-            return dataclasses.replace(move, log_q_ratio=sign * move.log_q_ratio)
+    def __init__(self, proposer, sign):
+        self.proposer, self.sign = proposer, sign
 
-    def energy(y):
-        return -KT_EV * float(target.log_prob(tree.torsions(y)[None])[0])
+    def propose(self, positions_A, *, kT_eV, rng):
+        move = self.proposer.propose(positions_A, kT_eV=kT_eV, rng=rng)
+        return dataclasses.replace(move, log_q_ratio=self.sign * move.log_q_ratio)
 
+
+def energy_of(tree):
+    """The potential whose torsions follow `two_basins`."""
+    return lambda y: -KT_EV * float(two_basins().log_prob(tree.torsions(y)[None])[0])
+
+
+def chain(tree, x, proposer, n, seed=0):
+    """Torsions of a chain in that potential, and its acceptance."""
+    energy, rng = energy_of(tree), np.random.default_rng(seed)
+    moves = Signed(proposer, 1.0)
     u, out, statistics = energy(x), np.empty((n, 2)), Statistics()
     for k in range(n):
-        x, u, _ = metropolis(Signed(), x, u, energy, 1, kT_eV=KT_EV, rng=rng, statistics=statistics)
+        x, u, _ = metropolis(moves, x, u, energy, 1, kT_eV=KT_EV, rng=rng, statistics=statistics)
         out[k] = tree.torsions(x)
     return out, statistics.acceptance
 
 
-MOVES = {
-    "independent": {},
-    "one at a time": {"block_size": 1},
+def moved_from_the_target(tree, x, proposer, n, moves, sign=1.0):
+    """Torsions of n states drawn from `two_basins`, before and after so many moves of
+    each.
+    """
+    energy, rng = energy_of(tree), np.random.default_rng(0)
+    before, after = two_basins().sample(n, rng), np.empty((n, 2))
+    signed = Signed(proposer, sign)
+    for k, phi in enumerate(before):
+        y = tree.set_torsions(x, phi)
+        y, _, _ = metropolis(
+            signed, y, energy(y), energy, moves, kT_eV=KT_EV, rng=rng, statistics=Statistics()
+        )
+        after[k] = tree.torsions(y)
+    return before, after
+
+
+INDEPENDENT = {"independent": {}, "one at a time": {"block_size": 1}}
+LOCAL = {
     "local": {"kind": "local", "depth": 5},
     "local, one at a time": {"kind": "local", "depth": 5, "block_size": 1},
 }
+MOVES = INDEPENDENT | LOCAL
 
 
 @pytest.mark.long
@@ -250,7 +272,7 @@ def test_adaptation_raises_acceptance_and_ends_with_freeze(peptide):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
     _, tree, x, frames = peptide
     proposer = load_torsion(None, tree=tree, positions_A=frames, kT_eV=KT_EV, **MOVES[name])
@@ -258,6 +280,21 @@ def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
     draws = two_basins().sample(100_000, np.random.default_rng(0))
     assert abs((phi[:, 0] > 0).mean() - (draws[:, 0] > 0).mean()) < 0.02
     assert abs((phi[:, 1] > 0).mean() - (draws[:, 1] > 0).mean()) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOCAL)
+def test_local_moves_of_a_molecule_leave_states_of_the_target_in_it(peptide, name):
+    """A chain of them would need more steps than can be run: it stays in a basin for
+    hundreds.
+    """
+    _, tree, x, frames = peptide
+    proposer = load_torsion(None, tree=tree, positions_A=frames, kT_eV=KT_EV, **MOVES[name])
+    before, after = moved_from_the_target(tree, x, proposer, 3000, 4)
+    assert fits(after, two_basins().log_prob) > 0.01
+    assert balanced(before, after) > 0.01
+    _, wrong = moved_from_the_target(tree, x, proposer, 1000, 4, sign=-1.0)
+    assert fits(wrong, two_basins().log_prob) < 1e-6, "a wrong sign of the ratio is found out"
 
 
 @pytest.mark.parametrize("name", MOVES)

@@ -213,23 +213,27 @@ LEAPS = (
     ("acceptance", 3),
     ("ess_per_s_over_md", 3),
 )
-SAMPLING = (
+CROSSINGS = (
     ("crossings_per_s", 3),
     ("crossings_per_s_over_md", 3),
-    ("acceptance", 3),
-    ("acceptance_across", 3),
     ("P_positive", 3),
     ("P_positive_error", 2),
     ("P_entries", 3),
     ("P_error", 2),
     ("P_error_in_se", 2),
+    ("acceptance", 3),
+    ("acceptance_across", 3),
+    ("adapt_s", 3),
+    ("reference_s", 4),
+)
+GENERATORS = (
     ("ess", 3),
     ("ess_rare_basin", 3),
+    ("acceptance", 3),
     ("delta_F_error_kT", 2),
     ("profile_error_kT", 2),
-    ("adapt_s", 3),
-    ("reference_s", 3),
-    ("ess_per_cpu_s", 3),
+)
+DRUG_CHAINS = (
     ("ess_per_s_over_md_median", 3),
     ("ess_per_s_over_md_q25", 3),
     ("ess_per_s_over_md_q75", 3),
@@ -237,6 +241,17 @@ SAMPLING = (
     ("md_stayed", 2),
     ("mean_ess_per_s_over_md_median", 3),
     ("mean_ess_per_s_over_md_min", 3),
+    ("n", 3),
+)
+RIGID = (
+    ("ess_per_cpu_s", 3),
+    ("O_ion_A", 4),
+    ("flips", 4),
+    ("flips_per_cpu_s", 3),
+    ("N_up", 3),
+    ("N_up_reference", 3),
+    ("acceptance", 3),
+    ("adapt_s", 3),
 )
 
 
@@ -255,12 +270,19 @@ CHAINS = (
 )
 
 
+GENERATED = "(boltzmann|.*-published)"  # rows of Boltzmann generators
+
+
 def sampling(result: Mapping[str, Any]) -> str:
-    """Barriers and effective samples."""
+    """Barriers, effective samples by system, rigid bodies, Boltzmann generators."""
     parts = [
-        listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$|^rigid-water-ion/"),
+        listed(result, CROSSINGS, f"^ala2/(?!{GENERATED})"),
+        listed(result, DRUG_CHAINS, "^drugs/(torsion|diffusion)$"),
         listed(result, CHAINS, "^solvated-", errors=True),
         listed(result, CHAINS, "^blocks-", errors=True),
+        listed(result, RIGID, "^rigid-water-ion/", errors=True),
+        listed(result, RIGID, "^rigid-flip/", errors=True),
+        listed(result, GENERATORS, f"^ala2/{GENERATED}"),
     ]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 

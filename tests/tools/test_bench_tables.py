@@ -127,6 +127,8 @@ def test_other_tables() -> None:
         {"row": "gfn2md17-x/equidrift", "values": {"ADE": 0.1, "FDE": 0.2}},
         {"row": "ala2/md", "values": {"crossings_per_s": 0.5, "P_positive": math.nan}},
         {"row": "drugs/CCO", "values": {"ess_per_s": 3.0}},
+        {"row": "rigid-flip/uniform", "values": {"flips": 3.0}},
+        {"row": "ala2/x-published", "values": {"ess": 6.03}},
         {"row": "se/interpolation", "values": {"loglik": 0.7}},
         {"row": "se/interpolation-gp-optimum", "values": {"loglik": 0.734}},
         {"row": "fix/free", "values": {"AMR": 0.2}},
@@ -143,6 +145,8 @@ def test_other_tables() -> None:
         "|---|---:|",
         "| ala2/md | 0.5 |",
     ]
+    lines = TOOL.sampling(result).splitlines()
+    assert "| rigid-flip/uniform | 3 |" in lines and "| ala2/x-published | 6.03 |" in lines
     lines = TOOL.fields(result).splitlines()
     assert (
         "| **equidrift** | 0.7 |" in lines

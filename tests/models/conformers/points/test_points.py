@@ -4,6 +4,7 @@ input is told.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,11 @@ def test_samples_keep_rigid_distances_and_the_hand_that_all_training_sets_have(
 
 @pytest.mark.long
 def test_a_sample_depends_on_its_seed_and_place_alone(model: PointModel) -> None:
-    many, few = model.sample(6, seed=1, steps=10), model.sample(2, seed=1, steps=10)
+    # the sharpest map, for a model that was hardly trained
+    drawn = partial(model.sample, steps=10, map="degree", corrector=20.0)
+    many, few = drawn(6, seed=1), drawn(2, seed=1)
     np.testing.assert_allclose(few, many[:2], rtol=0, atol=1e-9)
-    assert np.abs(model.sample(2, seed=2, steps=10) - few).max() > 1e-3
+    assert np.abs(drawn(2, seed=2) - few).max() > 1e-3
     assert np.abs(many.mean(1)).max() < 1e-9
 
 

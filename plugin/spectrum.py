@@ -13,11 +13,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from equidrift.errors import InputError, InputTypeError
-
-Floats = NDArray[np.float64]
+from equidrift.geometry import Floats
 
 KM_PER_MOL = 42.2561  # of an intensity of 1 (D/A)^2/amu
 STEP_CM1 = 25.0

@@ -103,8 +103,8 @@ def forecast(
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)
-    leaps = isinstance(model, str) and model == "default" and "lag_ps" in options
-    settings = make_settings("leap" if leaps else model, seed=seed, **options)
+    asked = "leap" if model == "default" and "lag_ps" in options else model
+    settings = make_settings(asked, seed=seed, **options)
     return run(forecast_job(trajectory, n_frames, settings, every=every), n, progress)
 
 

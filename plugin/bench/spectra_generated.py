@@ -99,9 +99,8 @@ def isomers_among(found: Candidates, formula: str) -> Candidates:
 
 def isomers_in(data: QM9, rows: NDArray[np.int64]) -> Candidates:
     """Molecules of the data, with QM9's geometry."""
-    return {
-        flat_smiles(data.molecule(k)): (data.molecule(k), data.positions(k)) for k in rows.tolist()
-    }
+    molecules = {k: data.molecule(k) for k in rows.tolist()}
+    return {flat_smiles(one): (one, data.positions(k)) for k, one in molecules.items()}
 
 
 def element_counts(data: QM9) -> NDArray[np.int64]:

@@ -17,9 +17,10 @@ from equidrift.engine.molecule_settings import MoleculeSettings, check_candidate
 from equidrift.engine.molecules import provenance
 from equidrift.engine.pockets import Site, check_site, ligand_places, receptor_of
 from equidrift.engine.relax import make_relax
-from equidrift.engine.spectra import Floats, check_spectrum, model_for
+from equidrift.engine.spectra import check_spectrum, model_for
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
+from equidrift.geometry import Floats
 from equidrift.outputs import refuse_inputs
 from equidrift.protocols import MoleculeModel
 from equidrift.registry import make_molecule_model

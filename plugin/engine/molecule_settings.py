@@ -13,8 +13,9 @@ from equidrift.checks.targets import check_fragment, check_guidance, check_wishe
 from equidrift.engine.pockets import Site, check_site
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunOptions, RunSettings, check_counts, model_of
-from equidrift.engine.spectra import Floats, check_spectrum, model_for
+from equidrift.engine.spectra import check_spectrum, model_for
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.geometry import Floats
 from equidrift.notes import warn
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.registry import JUDGES, make_molecule_model, resolve

@@ -8,15 +8,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equidrift.checks.molecule import Raw
 from equidrift.errors import InputError, UnknownNameError, WeightsError
+from equidrift.geometry import Floats
 from equidrift.protocols import MoleculeModel
 from equidrift.registry import host_function
 from equidrift.spectrum import GRID_CM1, HOW_TO_TRAIN, MODEL, spectrum_of
 
-Floats = NDArray[np.float64]
 SCORE = "spectrum_log_likelihood"  # of a molecule, by its name in `scores`
 
 

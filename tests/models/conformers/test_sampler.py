@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from equidrift.errors import InputError, WeightsError
 from equidrift.models.conformers.sampler import GeneratorModel, RefinerModel
@@ -69,6 +70,19 @@ def test_shipped_refiner_keeps_the_batch_tolerance_with_room_to_spare() -> None:
             np.testing.assert_allclose(
                 shipped.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-5
             )
+
+
+@pytest.mark.parametrize(("half", "short"), [(True, True), (False, False), (None, False)])
+def test_short_products_are_for_a_gpu_and_change_little(
+    monkeypatch: pytest.MonkeyPatch, half: bool | None, short: bool
+) -> None:
+    molecule, x = conformer("CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O")
+    wanted = RefinerModel("refine", device="cpu").refine_many([(molecule, x[None])])[0][0]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    model = RefinerModel("refine", device="cpu", half_precision=half)
+    (found,) = model.refine_many([(molecule, x[None])])[0]
+    apart, moved = (np.sqrt(((found - y) ** 2).sum(-1).mean()) for y in (wanted, x))
+    assert 0 < apart < 0.01 < moved if short else apart == 0
 
 
 def test_nan_conformers_pass_through(refiner: RefinerModel) -> None:

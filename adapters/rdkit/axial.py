@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.errors import MoleculeError
 from equidrift.records import Molecule
 
@@ -25,7 +26,7 @@ def axial_rows(mol: Chem.Mol) -> list[tuple[int, int, int, int, int]]:
     of lowest index at the other end, clockwise is a positive dihedral.
     """
     rows = []
-    for bond in mol.GetBonds():
+    for bond in bonds_in(mol):
         if bond.GetStereo() in (_POSITIVE, _NEGATIVE):
             i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
             positive = int(bond.GetStereo() == _POSITIVE)
@@ -92,7 +93,7 @@ def _only(mol: Chem.Mol, atoms: list[int]) -> Chem.Mol:
     """Those atoms and the bonds between them."""
     rw = Chem.RWMol()
     place = {k: rw.AddAtom(Chem.Atom(6)) for k in atoms}
-    for bond in mol.GetBonds():
+    for bond in bonds_in(mol):
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         if i in place and j in place:
             rw.AddBond(place[i], place[j], Chem.BondType.SINGLE)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.core_fit import problems
 from equidrift.checks.geometry import COVALENT_RADII_A, TYPICAL_LENGTHS
@@ -152,7 +153,7 @@ class TemplateCore:
         radii = COVALENT_RADII_A
         place = dict(zip(match, core, strict=True))
         total = 0.0
-        for bond in mol.GetBonds():
+        for bond in bonds_in(mol):
             i, j = bond.GetBeginAtom(), bond.GetEndAtom()
             if i.GetIdx() in place and j.GetIdx() in place:
                 d = np.linalg.norm(
@@ -219,7 +220,7 @@ def _bare(mol: Chem.Mol) -> Chem.Mol:
         new = Chem.Atom(atom.GetAtomicNum())
         new.SetNoImplicit(True)
         bare.AddAtom(new)
-    for bond in mol.GetBonds():
+    for bond in bonds_in(mol):
         bare.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
     out: Chem.Mol = bare.GetMol()
     out.UpdatePropertyCache(strict=False)

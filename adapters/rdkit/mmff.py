@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.errors import InputTypeError, MoleculeError
 from equidrift.mmff import MMFFParameters, check_variant
@@ -125,7 +126,7 @@ def _typable(mol: Chem.Mol, group: set[int]) -> bool:
     """
     part = Chem.RWMol(mol)
     Chem.Kekulize(part, clearAromaticFlags=True)
-    for bond in list(part.GetBonds()):
+    for bond in bonds_in(part):
         inside = [k for k in (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) if k in group]
         if len(inside) == 1:
             for _ in range(int(bond.GetBondTypeAsDouble())):
@@ -153,7 +154,7 @@ def _missing(mol: Chem.Mol, term: str, atoms: tuple[int, ...]) -> MoleculeError:
 
 
 def _bonds(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
-    index = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+    index = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds_in(mol)]
     found = [properties.GetMMFFBondStretchParams(mol, *pair) for pair in index]
     for pair, row in zip(index, found, strict=True):
         if row is None:
@@ -218,7 +219,7 @@ def _out_of_planes(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
 
 def _torsions(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
     index, heights = [], []
-    for bond in mol.GetBonds():
+    for bond in bonds_in(mol):
         j, k = bond.GetBeginAtom(), bond.GetEndAtom()
         for i in (n.GetIdx() for n in j.GetNeighbors() if n.GetIdx() != k.GetIdx()):
             for l in (n.GetIdx() for n in k.GetNeighbors() if n.GetIdx() not in (j.GetIdx(), i)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.axial import axial_rows, set_axial, tell_dropped
-from equidrift.adapters.rdkit.building import add_bond, sanitised
+from equidrift.adapters.rdkit.building import add_bond, bonds_in, sanitised
 from equidrift.adapters.rdkit.groups import stereo_group_rows
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule
@@ -122,7 +122,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
             "the molecule holds an atom without an element ('*' or a query atom); replace it "
             "by a real one"
         )
-    bonds = list(mol.GetBonds())  # once: RDKit takes longer for each the more there are
+    bonds = bonds_in(mol)
     _refuse_queries(mol, bonds)
     _refuse_aromatic_chains(mol, bonds)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())

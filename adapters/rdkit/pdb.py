@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.adapters.rdkit.identity import with_axes
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.adapters.rdkit.pdb_graph import Model, pdb_graph
@@ -123,7 +124,7 @@ def _molecules(
 
 def _has_bonds(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which frames have every bond of the Mol; (k,) bool."""
-    bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+    bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds_in(mol)]
     if not bonds:
         return np.ones(len(frames_A), bool)
     i, j = np.array(bonds).T

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.adapters.rdkit.perception import (
     check_charge,
     connect,
     fit_charge,
     mol_of,
 )
+from equidrift.adapters.rdkit.residue_bonds import VARIANTS, is_contact, missing_bonds
 from equidrift.adapters.rdkit.template import template_mol
 from equidrift.bond_orders import HALOGENS, IONS, Skeleton, Structure, fitting_structure
 from equidrift.errors import MoleculeError
@@ -25,13 +27,6 @@ from equidrift.text import counted
 Model = Sequence[PdbAtom]
 CAPS = frozenset(("ACE", "NME", "NMA", "NH2", "FOR"))  # neutral ends of peptides
 MAX_ATOMS = 99_999
-_VARIANTS = {
-    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
-    **dict.fromkeys(("CYX", "CYM"), "CYS"),
-    "ASH": "ASP",
-    "GLH": "GLU",
-    "LYN": "LYS",
-}
 
 
 def pdb_graph(
@@ -175,7 +170,8 @@ def bonds_of(
     orders = _listed(model, file)
     listed = {k for pair in orders for k in pair if not is_standard(model[k].residue)}
     for i, j in connect(numbers, positions_A).tolist():
-        if not (i in listed and j in listed):
+        hydrogen = numbers[i] == 1 or numbers[j] == 1
+        if not (i in listed and j in listed) and (hydrogen or not is_contact(model[i], model[j])):
             orders.setdefault((min(i, j), max(i, j)), 1)
     pairs = {pair: n for pair, n in orders.items() if not {int(numbers[k]) for k in pair} & IONS}
     return (
@@ -222,16 +218,46 @@ def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
 
 def by_residues(model: Model, file: PdbFile) -> Chem.Mol:
     """A Mol whose orders are those of RDKit's templates of residues and of CONECT
-    records.
+    records; what is near and by its names not bonded, is not.
+
+    Raises `MoleculeError` where that makes no molecule; the message names an atom.
     """
     with rdBase.BlockLogs():
-        mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False)
+        mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False, sanitize=False)
     if mol is None or mol.GetNumAtoms() != len(model):
+        raise MoleculeError("the atoms of the PDB file cannot be read; check their columns")
+    mol = _by_names(mol, model, set(_listed(model, file)))
+    problems = Chem.DetectChemistryProblems(mol)
+    if problems:
+        at = [p.GetAtomIdx() for p in problems if p.GetType() == "AtomValenceException"]
         raise MoleculeError(
-            "the bonds of the PDB file do not make a molecule; add the hydrogens, or give the "
-            "molecule as SDF"
+            "the bonds of the PDB file do not make a molecule"
+            f"{f' at {model[at[0]]}' if at else ''}; add the hydrogens, or give the molecule as SDF"
         )
+    Chem.SanitizeMol(mol)
+    Chem.AssignStereochemistryFrom3D(mol)
     return mol
+
+
+def _by_names(mol: Chem.Mol, model: Model, listed: set[tuple[int, int]]) -> Chem.Mol:
+    """The Mol without bonds that the names of its atoms deny, and with those that they
+    ask for; `listed` are those of CONECT records.
+    """
+    changed, bonded = Chem.RWMol(mol), set[tuple[int, int]]()
+    for bond in bonds_in(mol):
+        first, second = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+        pair = first, second
+        if pair not in listed and is_contact(model[first], model[second]):
+            changed.RemoveBond(*pair)
+            for k in pair:  # RDKit gives a nitrogen of four bonds a charge
+                changed.GetAtomWithIdx(k).SetFormalCharge(model[k].charge or 0)
+        else:
+            bonded.add(pair)
+    for pair, order in missing_bonds(model, bonded):
+        changed.AddBond(*pair, order)
+    out = changed.GetMol()
+    out.UpdatePropertyCache(strict=False)
+    return out
 
 
 def _clean_block(model: Model, file: PdbFile) -> str:
@@ -240,7 +266,7 @@ def _clean_block(model: Model, file: PdbFile) -> str:
     for k, atom in enumerate(model, 1):
         x, y, z = np.clip(atom.position_A, -999.0, 9999.0).tolist()
         record = "ATOM  " if is_standard(atom.residue) else "HETATM"
-        residue = _VARIANTS.get(atom.residue, atom.residue)[:3]
+        residue = VARIANTS.get(atom.residue, atom.residue)[:3]
         number = f"{atom.number % 10_000:4d}{atom.insertion or ' '}"
         charge = f"{abs(atom.charge)}{'-' if atom.charge < 0 else '+'}" if atom.charge else "  "
         lines.append(
@@ -254,7 +280,7 @@ def _clean_block(model: Model, file: PdbFile) -> str:
 
 def _orders_unknown(mol: Chem.Mol) -> bool:
     """Whether a residue without a template has two bonded atoms, and only single bonds."""
-    bonds = [bond for bond in mol.GetBonds() if not _has_template(bond.GetBeginAtom())]
+    bonds = [bond for bond in bonds_in(mol) if not _has_template(bond.GetBeginAtom())]
     return bool(bonds) and all(bond.GetBondType() == Chem.BondType.SINGLE for bond in bonds)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
-from equidrift.adapters.rdkit.building import add_bond, sanitised
+from equidrift.adapters.rdkit.building import add_bond, bonds_in, sanitised
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.adapters.rdkit.template import check_template_stereo, template_mol
 from equidrift.bond_orders import (
@@ -176,7 +176,7 @@ def connect(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> NDA
     add_conformers(mol, positions_A[None])
     with rdBase.BlockLogs():
         rdDetermineBonds.DetermineConnectivity(mol)
-    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in bonds_in(mol)]
     free = [pair for pair in bonds if not {int(numbers[k]) for k in pair} & IONS]
     return np.array(free, np.int64).reshape(-1, 2)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.building import bonds_in
 from equidrift.adapters.rdkit.force_fields import rdForceFieldHelpers
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.bond_lengths import references_A
@@ -84,7 +85,7 @@ def _bonds(molecule: Molecule) -> list[tuple[int, int, float, float]]:
 def _turns(mol: Chem.Mol) -> list[tuple[int, int, int, int]]:
     """Torsions X-B-O-R and X-B-N-R of boron with three neighbours."""
     found = []
-    for bond in mol.GetBonds():
+    for bond in bonds_in(mol):
         ends = (bond.GetBeginAtom(), bond.GetEndAtom())
         for b, o in (ends, ends[::-1]):
             flat = b.GetAtomicNum() == BORON and b.GetDegree() == 3

@@ -93,9 +93,8 @@ class NetworkModel:
         ) or tuple(ELEMENTS)
         self.level = LEVELS.index(level)
         self.device = pick_device(device)
-        self.half_precision = half_precision
-        if half_precision is None:
-            self.half_precision = self.device.type != "cpu"
+        on_gpu = self.device.type != "cpu"
+        self.half_precision = on_gpu if half_precision is None else half_precision
         self.network: ConformerNetwork = network.to(self.device)
 
     def _run(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
 from equidrift.adapters.rdkit.receptor import read_places, read_receptor
+from equidrift.adapters.rdkit.residue_bonds import of_template
 from equidrift.errors import EquidriftError
 from equidrift.records import Molecule
 from tests.adapters.rdkit.pdb_files import canonical
@@ -72,6 +74,89 @@ def test_hydrogens_are_added_as_at_ph_7(tmp_path: Path, modeller_pdb: Pdb) -> No
     expected = {"1 GLY N": 1, "2 LYS NZ": 1, "3 ASP OD2": -1, "4 ARG NH2": 1}
     expected |= {"5 GLU OE2": -1, "6 TRP OXT": -1}
     assert charges(found.molecule) == expected
+
+
+def moved(line: str, to: np.ndarray) -> str:
+    """A record with its atom elsewhere."""
+    return f"{line[:30]}{to[0]:8.3f}{to[1]:8.3f}{to[2]:8.3f}{line[54:]}"
+
+
+def places(lines: list[str]) -> np.ndarray:
+    return np.array([[float(line[k : k + 8]) for k in (30, 38, 46)] for line in lines])
+
+
+def test_a_contact_is_no_bond_and_a_stretched_bond_is_one(
+    tmp_path: Path, modeller_pdb: Pdb
+) -> None:
+    """Programs that build missing side chains leave them on others (posebusters' 1ia1)."""
+    given = records(modeller_pdb("GKDREW"))
+    bare = [line for line in given if line[76:78].strip() != "H"]
+    whole, _ = read_receptor(written(tmp_path, bare))
+    (nz,) = (k for k, line in enumerate(bare) if line[12:20] == " NZ  LYS")
+    (od1,) = (k for k, line in enumerate(bare) if line[12:20] == " OD1 ASP")
+    x = places(bare)
+    out = x[od1] - x.mean(0)
+    broken = [*bare]
+    broken[nz] = moved(bare[nz], x[od1] + 1.4 * out / np.linalg.norm(out))
+    found, _ = read_receptor(written(tmp_path, broken))
+    assert canonical(found.molecule) == canonical(whole.molecule)
+
+
+def test_chains_that_lie_on_each_other_stay_two(tmp_path: Path, modeller_pdb: Pdb) -> None:
+    given = records(modeller_pdb("GKDREW"))
+    apart, near = (
+        [
+            moved(line[:21] + "Z" + line[22:], x + shift)
+            for line, x in zip(given, places(given), strict=True)
+        ]
+        for shift in ([0.0, 0.0, 90.0], [0.0, 1.6, 0.0])
+    )
+    for keep in (lambda _: True, lambda line: line[76:78].strip() != "H"):
+        two, on_each_other = (
+            read_receptor(written(tmp_path, list(filter(keep, [*given, *second]))))[0].molecule
+            for second in (apart, near)
+        )
+        assert canonical(on_each_other) == canonical(two)
+
+
+def test_a_file_that_makes_no_molecule_names_an_atom(tmp_path: Path, modeller_pdb: Pdb) -> None:
+    given = [line for line in records(modeller_pdb("GKDREW")) if line[76:78].strip() != "H"]
+    x = places(given)
+    (cb,) = (k for k, line in enumerate(given) if line[12:20] == " CB  LYS")
+    strange = [
+        f"{line[:12]} X{k} {line[16:30]}{at[0]:8.3f}{at[1]:8.3f}{at[2]:8.3f}{line[54:]}"
+        for k, (line, at) in enumerate((given[cb], x[cb] + shift) for shift in np.eye(3) * 1.2)
+    ]
+    with pytest.raises(EquidriftError, match=r"do not make a molecule at .*LYS 2"):
+        read_receptor(written(tmp_path, [*given, *strange]))
+
+
+@pytest.mark.parametrize(
+    ("letters", "flavour"), [("ARNDCQEGHKLMFPSTWYV", 0), ("ACGU", 2), ("ACGT", 6)]
+)
+def test_templates_have_the_bonds_of_rdkits_sequences(letters: str, flavour: int) -> None:
+    """But isoleucine's, whose CD1 RDKit bonds to CG2; orders up to those of resonance."""
+    for letter in letters:
+        mol = Chem.MolFromSequence(letter, flavor=flavour)
+        names = [atom.GetPDBResidueInfo().GetName().strip() for atom in mol.GetAtoms()]
+        bonds = of_template(mol.GetAtomWithIdx(0).GetPDBResidueInfo().GetResidueName().strip())
+        ours = Chem.RWMol(mol)
+        for bond in mol.GetBonds():
+            ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            ours.RemoveBond(*ends)
+            ours.AddBond(*ends, bonds[frozenset(names[k] for k in ends)])
+        for atom in ours.GetAtoms():
+            atom.SetIsAromatic(False)
+            atom.SetNoImplicit(False)
+            atom.SetNumExplicitHs(0)
+        Chem.SanitizeMol(ours)
+        assert flat(ours) == flat(mol)
+        count = sum(pair <= set(names) for pair in bonds)
+        assert count == mol.GetNumBonds()
+
+
+def flat(mol: Chem.Mol) -> str:
+    return str(Chem.MolToSmiles(mol, isomericSmiles=False))
 
 
 def test_what_is_left_out_is_told_with_its_reason(tmp_path: Path, modeller_pdb: Pdb) -> None:

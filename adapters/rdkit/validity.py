@@ -15,7 +15,7 @@ from rdkit.Chem import QED, Descriptors, rdMolDescriptors
 from equidrift.adapters.rdkit.building import add_bond
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol, to_mol
 from equidrift.errors import MissingDependencyError, MoleculeError
-from equidrift.records import Molecule
+from equidrift.records import Ensemble, Molecule
 
 ORDERS = (1.0, 2.0, 3.0, 1.5)  # of bonds that a molecule is made of
 DESCRIPTORS = ("MW", "logP", "PSA", "QED")
@@ -133,9 +133,18 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
     return np.array(rows, np.float64).reshape(-1, len(DESCRIPTORS))
 
 
-def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
+def posebusters_failures(
+    systems: Sequence[System], receptor: Ensemble | None = None
+) -> list[tuple[str, ...]]:
     """For each molecule the names of PoseBusters' checks (its `mol` set: geometry,
     clashes, flatness, strain) that fail.
+
+    Parameters
+    ----------
+    systems : sequence of (Molecule, positions_A (n_atoms, 3))
+    receptor : Ensemble, optional
+        Of one conformer, in which the molecules lie: the set is `dock`, which asks for
+        distances and overlap with it, too.
 
     Raises
     ------
@@ -154,7 +163,11 @@ def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
     logger.setLevel(logging.CRITICAL)  # it reports each molecule that it cannot embed
     try:
         with rdBase.BlockLogs():
-            table = PoseBusters(config="mol").bust(mols, None, None)
+            if receptor is None:
+                table = PoseBusters(config="mol").bust(mols, None, None)
+            else:
+                pocket = to_mol(receptor.molecule, receptor.positions_A)
+                table = PoseBusters(config="dock").bust(mols, None, pocket)
     finally:
         logger.setLevel(level)
     passed = {name: table[name].to_numpy() for name in table.columns}

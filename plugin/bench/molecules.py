@@ -48,6 +48,7 @@ from equidrift.bench.molecule_work import (
     spread,
 )
 from equidrift.bench.parts import measured
+from equidrift.bench.pockets import pocket_rows
 from equidrift.bench.rows import Row, row, share_errors
 from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
@@ -61,6 +62,7 @@ from equidrift.weights import find, read_card
 MODELS = ("joint", "latent")
 CELL_PER_START = 10  # samples of a cell of the ablations for a start
 PER_GENERATED = 10  # spectra whose molecules are ranked for one that molecules are made for
+STARTS_PER_DOCKED = 10  # starts of replacements for a molecule in each pocket
 STARTS_SEEN = 20  # molecules looked at for each start that is wanted
 WEIGHTS_OF = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
 # of the benchmark, each measured alone with --parts
@@ -72,6 +74,7 @@ PARTS = (
     "ablations",
     "reconstruction",
     "spectra",
+    "pockets",
 )
 
 
@@ -194,6 +197,7 @@ class Bench:
             "ablations": lambda: ablation_rows(self.size.cell, self.each, self.say),
             "reconstruction": self.reconstruction_rows,
             "spectra": self.spectra_rows,
+            "pockets": self.pocket_rows,
         }
         return left_out_or(self.say, name, making[name])
 
@@ -295,6 +299,11 @@ class Bench:
         """Parts of molecules replaced, and the share that is better than the start."""
         systems = self.chosen("test", STARTS_SEEN * self.size.starts)
         return better_rows(systems, load_properties(), self.size.starts, self.each, self.say)
+
+    def pocket_rows(self) -> list[Row]:
+        """Molecules for pockets, beside those that are docked."""
+        count = max(1, self.size.starts // STARTS_PER_DOCKED)
+        return pocket_rows(self.chosen("train", count), count, self.each, self.say)
 
     def conditional_rows(self) -> list[Row]:
         """Samples for targets; none without the network of properties."""

@@ -67,7 +67,11 @@ class Site:
         """
         x = positions_A
         if not self.held:
-            energy = resolve(POSES["VinaInteraction"])(self.pocket, *kinds_of(molecule))
+            rows, kinds = kinds_of(molecule)
+            away = positions_A[rows] - positions_A.mean(axis=0)
+            longest = float(np.linalg.norm(away, axis=1).max())
+            felt = self.pocket.near(self.pocket.radius_A + longest + CUTOFF_A)
+            energy = resolve(POSES["VinaInteraction"])(felt, rows, kinds)
             start = self._inside(positions_A)
             found = resolve(POSES["place"])(
                 energy, positions_A[None], 1, starts=self.starts, seed=seed, drawn_A=start

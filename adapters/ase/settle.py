@@ -10,10 +10,8 @@ from ase.optimize import FIRE
 from numpy.typing import NDArray
 
 from equidrift.protocols import Settle
+from equidrift.settling import LIGHTEST_AMU, RELAX_STEPS, STEP_FS
 
-STEP_FS = 1.0  # of the dynamics
-LIGHTEST_AMU = 4.0  # at equilibrium positions know nothing of masses, and steps may be longer
-RELAX_STEPS = 50  # of the optimiser, against the clashes of rigid turning
 RELAXED_EV_A = 0.1  # largest force at which it ends
 FRICTION_PER_FS = 0.02  # which is high, so that velocities are thermal within 100 fs
 

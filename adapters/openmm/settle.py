@@ -13,13 +13,11 @@ from openmm import unit
 from equidrift.adapters.openmm.simulation import Langevin
 from equidrift.protocols import Settle
 from equidrift.seeds import sample_rng
+from equidrift.settling import LIGHTEST_AMU, RELAX_STEPS, STEP_FS
 
-STEP_FS = 1.0  # of the dynamics
-LIGHTEST_AMU = 4.0  # at equilibrium positions know nothing of masses, and steps may be longer
 # Between fresh velocities: after some ten the energy of a bond or angle is thermal. Equal
 # times would leave cold what swings a whole number of half periods in them.
 REDRAW_FS = (10.0, 30.0)
-RELAX_STEPS = 50  # of the minimiser, against the clashes of rigid turning
 
 
 def settle_in(system: openmm.System, *, temperature_K: float, settle_fs: float) -> Settle:

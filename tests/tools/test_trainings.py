@@ -73,6 +73,19 @@ def test_a_listed_training_has_a_config_that_can_be_begun(
     resolve(kind)(**config).begin()
 
 
+def test_the_joint_model_goes_on_by_steps(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "qm9_molecules.npz").touch()
+    assert called("joint.sh", str(folder), "900", work=tmp_path).returncode == 0
+    words = (tmp_path / "calls").read_text().split()
+    assert words[:2] == ["train", "molecules"] and "--resume" not in words
+    config = yaml.safe_load(Path(words[2]).read_text())
+    assert config.pop("model") == config["init"] == "joint"
+    assert config["schedule"]["steps"] == 900
+    assert resolve(TRAINING_CONFIGS["molecules"]["joint"][1])(**config).begin() is not None
+
+
 @pytest.mark.parametrize("script", ["fields.sh", "trajectories.sh"])
 def test_a_name_that_is_not_listed_is_refused_and_a_checkpoint_resumed(
     script: str, tmp_path: Path

@@ -23,7 +23,7 @@ from equidrift.models.molecules.joint.data import (
     property_scale,
 )
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
-from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
+from equidrift.models.molecules.joint.objective import QM9_WEIGHTS, Batches, Example, joint_loss
 from equidrift.models.molecules.joint.spectral import Spectral, SpectralBatches
 from equidrift.models.molecules.joint.spectrum import COMPONENTS, LEAST_SPREAD
 from equidrift.models.molecules.spectra.sampler import Spectra, read_spectra
@@ -50,6 +50,7 @@ class JointTraining(TrainingConfig):
     spectra : infrared spectra of some of the molecules, of `tools/make_spectra.py`: the
         network learns to be told them. Those of held-out molecules are not trained on.
     spectra_share : how many of the molecules that an epoch shows have a spectrum.
+    signal : limits of the signal-to-noise ratio that weighs the places, in 1/A^2.
     """
 
     name: Name = "my-molecules"
@@ -60,6 +61,7 @@ class JointTraining(TrainingConfig):
     spectra: str | None = None
     spectra_share: float = Field(default=0.5, gt=0, lt=1)
     batch: int = Field(default=128, ge=2)
+    signal: tuple[float, float] = QM9_WEIGHTS.signal
     half_precision: bool = True
 
     def begin(self) -> JointNetwork:
@@ -86,9 +88,11 @@ def make_task(c: JointTraining, network: JointNetwork, _out: Path) -> Task:
             with_spectra, mean, deviation, size=c.batch, seed=c.seed, repeat=repeat
         )
 
+    weights = dataclasses.replace(QM9_WEIGHTS, signal=c.signal)
+
     def loss(model: nn.Module, example: Example) -> Tensor:
         with short_products(example.type_weight.device, c.half_precision):
-            return joint_loss(model, example)
+            return joint_loss(model, example, weights)
 
     training = batches(data, rows, SPLITS[0], c.repeat)
     summary = {"molecules": len(data), "conditioned": int(data.conditional.sum())}

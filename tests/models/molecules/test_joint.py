@@ -515,6 +515,18 @@ def test_half_b_is_never_conditioned_on(config: dict[str, Any]) -> None:
     assert not given.any() and 0.6 < float(known.float().mean()) < 0.95
 
 
+def test_a_lower_limit_of_the_signal_weighs_sharp_places_less(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    found = []
+    for signal in ((0.05, 400.0), (0.05, 1.5), (0.05, 0.1)):
+        c = train.JointTraining.model_validate(config | {"signal": signal})
+        network = train.make_network(c)
+        task = train.make_task(c, network, tmp_path)
+        found.append(sum(float(task.loss(network, task.batches(k)).detach()) for k in range(4)))
+    assert found[0] > 1.05 * found[1] and found[1] > 1.05 * found[2]
+
+
 def test_training_lowers_the_loss(config: dict[str, Any]) -> None:
     c = train.JointTraining.model_validate(config)
     network = train.make_network(c)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -160,9 +161,11 @@ def settings_of(job: Job) -> tuple[MoleculeSettings, CountedPocket]:
     """A run of `equidrift generate` for a complex, whose pocket counts."""
     receptor, places, _ = complex_of(job.complex)
     pull = 1.0 if job.method == "guided" else 0.0
-    settings = make_settings(
-        cached_model("joint"), pocket=receptor, ligand=places, pull=pull, seed=SEED
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is left out, which the docs tell
+        settings = make_settings(
+            cached_model("joint"), pocket=receptor, ligand=places, pull=pull, seed=SEED
+        )
     site = settings.site
     assert site is not None  # a pocket was given
     pocket = CountedPocket(**vars(site.pocket))

@@ -420,8 +420,9 @@ def molecules(result: Mapping[str, Any]) -> str:
         )
     for family in families:  # a table each: their metrics are others
         part = [row for row in rest if str(row["row"]).startswith(f"{family}/")]
-        metrics = list(dict.fromkeys((name, 3) for row in part for name in row["values"]))
-        tables.append(listed({**result, "rows": part}, metrics))
+        names = dict.fromkeys(name for row in part for name in row["values"])
+        metrics = [(name, 3) for name in names if not name.endswith("_se")]
+        tables.append(listed({**result, "rows": part}, metrics, errors=True))
     return "\n\n".join([*(text for text in tables if text.count("\n") > 1), measured_on(result)])
 
 

@@ -226,9 +226,10 @@ def descents(guided: Values, name: str, systems: Sequence[Raw]) -> int:
     """With how many descents a docked molecule has at least as many energies of an atom
     computed as a guided one, of the size of the given systems.
     """
-    tried = made(Job(name, "qm9", len(systems), 1, tuple(systems)))
+    tried = made(Job(name, "qm9", len(systems), STARTS, tuple(systems)))
     atoms = guided["heavy_atoms"].mean() / tried["heavy_atoms"].mean()
-    return math.ceil(guided["atoms_scored"].mean() / (tried["atoms_scored"].mean() * atoms))
+    share = guided["atoms_scored"].mean() / (tried["atoms_scored"].mean() * atoms)
+    return math.ceil(STARTS * share)  # the first descent, from a pose, is half as long
 
 
 def summary(name: str, pockets: Iterable[Mapping[str, NDArray[np.float64]]]) -> Row:
@@ -242,7 +243,7 @@ def summary(name: str, pockets: Iterable[Mapping[str, NDArray[np.float64]]]) -> 
             continue
         values[key] = float(whole.mean())
         apart = np.concatenate([column - column.mean() for column in columns if len(column)])
-        if len(whole) > len(every) and apart.any():
+        if len(whole) > len(every) and not np.allclose(apart, 0, atol=1e-9 * abs(whole.mean())):
             freedom = len(whole) - len(every)
             values[key + SE] = float(math.sqrt((apart**2).sum() / freedom / len(whole)))
     return row(

@@ -550,7 +550,7 @@ TABLES = {
 }
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Print the tables and update the cards."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -562,7 +562,7 @@ def main() -> None:
     parser.add_argument(
         "--cards", type=Path, default=ROOT / "models" / "zoo", help="folder of the model cards"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     for name, show in TABLES.items():
         path = options.docs / f"bench_{name}.json"
         if not path.exists() or (options.names and name not in options.names):

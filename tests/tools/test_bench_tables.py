@@ -57,6 +57,18 @@ def test_one_page_of_the_docs_shows_each_benchmark(name: str) -> None:
     assert marker not in made and "commit" in made and made.count("\n|") > 5
 
 
+def test_cards_carry_the_committed_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = {path.name: path.read_text() for path in (ROOT / "models/zoo").glob("*.json")}
+    for name, text in cards.items():
+        (tmp_path / name).write_text(text)
+    TOOL.main(["--cards", str(tmp_path)])
+    assert "| " in capsys.readouterr().out
+    stale = [name for name, text in cards.items() if (tmp_path / name).read_text() != text]
+    assert not stale, "run `python tools/bench_tables.py`"
+
+
 def test_the_readme_carries_the_committed_numbers_of_qm9() -> None:
     result = json.loads((TOOL.DOCS / "bench_rivals.json").read_text())
     rows = {row["row"]: row["values"] for row in result["rows"]}

@@ -90,9 +90,12 @@ def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
-    """Put measured rows into a card."""
+    """Put measured rows into a card; one that has them stays as it is."""
     card = json.loads(path.read_text())
-    card["quality"] = card.get("quality", {}) | rows
+    known = card.get("quality", {})
+    if known == known | rows:
+        return
+    card["quality"] = known | rows
     text = json.dumps(card, indent=1)
     text = re.sub(
         r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text

@@ -34,6 +34,7 @@ from equidrift.protocols import (
     CandidConformerModel,
     ConfidentRefiner,
     ConformerJobs,
+    ConformerModel,
     EnergyRefiner,
     Refiner,
     TimedConformerModel,
@@ -64,8 +65,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     ----------
     name : str
         For provenance.
-    start : str
-        Model that makes the candidates.
+    start : str or ConformerModel
+        Model that makes the candidates, or its name.
     relax : {"mmff", "none"}
         Between start and refiner. UFF does it if MMFF94 has no types.
     refiner : str or None
@@ -113,7 +114,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self,
         name: str = "default",
         *,
-        start: str = "etkdg",
+        start: str | ConformerModel = "etkdg",
         relax: str = "mmff",
         refiner: str | None = "refine",
         energy: str | None = None,
@@ -133,7 +134,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self.mirror, self.num_threads = mirror, num_threads
         on = {} if device is None else {"device": device}
         own = {"num_threads": num_threads} if start == "etkdg" else on
-        self.start = make_model(start, **{**own, **(start_options or {})})
+        if isinstance(start, str):
+            start = make_model(start, **{**own, **(start_options or {})})
+        self.start = start
         self.refiner: Refiner | None = None
         if refiner:
             self.refiner = make_refiner(refiner, **{**on, **(refiner_options or {})})

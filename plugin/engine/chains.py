@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equidrift.engine.chain import Chain
+from equidrift.registry import host_function
 
 
 def default(**options: Any) -> Chain:
@@ -19,6 +20,14 @@ def default(**options: Any) -> Chain:
 def with_refiner(weights: str, **options: Any) -> Chain:
     """The default with the refiner of these weights alone."""
     return default(refiner=weights, **options)
+
+
+def with_turns(weights: str, device: str | None = None, **options: Any) -> Chain:
+    """The default from embedded conformers whose bonds are turned by the torsion
+    diffusion of these weights.
+    """
+    turned = host_function("torsions", "turned")(weights, device=device)
+    return default(start=turned, device=device, **options)
 
 
 def etkdg_refine(**options: Any) -> Chain:

@@ -75,6 +75,7 @@ TRAINED_MODELS = {
     "refine": "equidrift.engine.chains:with_refiner",
     "distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
     "energy": "equidrift.engine.chains:with_refiner",
+    "torsions-all": "equidrift.engine.chains:with_turns",
 }
 TRAINED_REFINERS = {
     "refine": "equidrift.models.conformers.sampler:load_refiner",
@@ -254,6 +255,9 @@ HOST_FUNCTIONS = {
         "to_topology": "equidrift.adapters.openmm.topology:to_topology",
         "turn_terms": "equidrift.adapters.openmm.terms:turn_terms",
         "write_to": "equidrift.adapters.openmm.simulation:write_to",
+    },
+    "torsions": {
+        "turned": "equidrift.models.torsions.distances.conformers:TurnedConformers",
     },
     "ray": {
         "RayPool": "equidrift.adapters.ray.pool:RayPool",

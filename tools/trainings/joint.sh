@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# joint.sh FOLDER [STEPS]: the training of the joint model of QM9 on from the shipped weights (STEPS of 128 molecules, 100,000 if not given:
+# joint.sh FOLDER [STEPS]: the training of the joint model of QM9 on from the shipped weights (STEPS of 128 molecules, 46,000 if not given:
 # some 10 hours of a core). Steps and not time set the learning rate, so that it may run on a core that others use.
 # Called again it goes on where it stopped. Wants the packed QM9 (tools/make_molecules.py) in FOLDER, or EQUIDRIFT_DATA to make it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-folder=$1 steps=${2:-100000}
+folder=$1 steps=${2:-46000}
 mkdir -p "$folder"
 packed=$folder/qm9_molecules.npz
 [ -f "$packed" ] || python tools/make_molecules.py --qm9 "$EQUIDRIFT_DATA/qm9_130831.npz" --out "$packed"

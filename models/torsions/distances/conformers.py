@@ -4,6 +4,7 @@ control.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
+from equidrift.models.shared.devices import Device
 from equidrift.models.torsions.distances.sampler import KT_CONFORMERS_EV, STEPS, TorsionTurner
-from equidrift.protocols import Callback, ConformerModel
+from equidrift.protocols import Callback, CandidConformerModel, TimedConformerModel
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import sample_rng
@@ -21,7 +23,7 @@ from equidrift.torsions import TorsionTree
 SHARED = 4  # conformers that are turned from one embedded start: embedding is the dearer part
 
 
-class TurnedConformers(ConformerModel):
+class TurnedConformers(TimedConformerModel, CandidConformerModel):
     """Embedded conformers with turned bonds.
 
     Every `shared` consecutive seeds have one start, that of their first; conformer k
@@ -35,7 +37,7 @@ class TurnedConformers(ConformerModel):
         Model that makes the starts.
     shared : int
         Conformers of one start.
-    steps, kT_eV
+    steps, kT_eV, device
         See `TorsionTurner`.
     """
 
@@ -49,12 +51,27 @@ class TurnedConformers(ConformerModel):
         shared: int = SHARED,
         steps: int = STEPS,
         kT_eV: float = KT_CONFORMERS_EV,
+        device: Device = None,
     ):
         if shared < 1:
             raise InputError(f"shared must be at least 1, not {shared}; give for example 4")
         self.start, self.shared = make_model(start), shared
         self.elements, self.max_atoms = self.start.elements, self.start.max_atoms
-        self.turner = None if weights is None else TorsionTurner(weights, steps=steps, kT_eV=kT_eV)
+        self.turner = None
+        if weights is not None:
+            self.turner = TorsionTurner(weights, steps=steps, kT_eV=kT_eV, device=device)
+
+    def timed(self, timeout_s: float) -> TurnedConformers:
+        """The same with a time limit on each call of what makes the starts."""
+        model = copy.copy(self)
+        if isinstance(self.start, TimedConformerModel):
+            model.start = self.start.timed(timeout_s)
+        return model
+
+    def never_embeds(self, molecule: Molecule) -> bool:
+        """Whether no start of this molecule can be made."""
+        start = self.start
+        return isinstance(start, CandidConformerModel) and start.never_embeds(molecule)
 
     def sample(
         self,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, MoleculeError
 from equidrift.geometry import Floats
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import load_network
 from equidrift.models.torsions.distances.flow import (
@@ -39,10 +40,10 @@ DRAWS_PER_BLOCK = 2  # proposals of one block before another is drawn
 
 
 @lru_cache(maxsize=4)
-def distance_network(weights: str | Path) -> DistanceNetwork:
+def distance_network(weights: str | Path, device: Device = "cpu") -> DistanceNetwork:
     """The network of a shipped name or a path, ready to evaluate, in float32."""
     network, _ = load_network(weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes)))
-    return network.requires_grad_(False)
+    return network.requires_grad_(False).to(device)
 
 
 @lru_cache(maxsize=4)
@@ -78,13 +79,24 @@ class TorsionTurner:
         Calls of the network per conformer.
     kT_eV : float
         Temperature of the ensemble that is drawn from.
+    device : str, torch.device or None
+        Of the network; None is CUDA where there is one, else the CPU.
     """
 
-    def __init__(self, weights: str | Path, *, steps: int = STEPS, kT_eV: float = KT_CONFORMERS_EV):
+    def __init__(
+        self,
+        weights: str | Path,
+        *,
+        steps: int = STEPS,
+        kT_eV: float = KT_CONFORMERS_EV,
+        device: Device = None,
+    ):
         step_sigmas(steps)  # a wrong number is refused now
         if not kT_eV > 0:
             raise InputError(f"kT_eV must be positive, not {kT_eV}; 0.0259 is 300 K")
-        self.network, self.steps, self.kT_eV = distance_network(weights), steps, kT_eV
+        self.device = pick_device(device)
+        self.network = distance_network(weights, self.device)
+        self.steps, self.kT_eV = steps, kT_eV
 
     def turned(self, molecule: Molecule, positions_A: Floats, seeds: NDArray[np.int64]) -> Floats:
         """Conformers (k, n_atoms, 3) with new torsions; each follows from its own
@@ -101,8 +113,9 @@ class TorsionTurner:
             return out
         graph, heavy = HeavyGraph.of(molecule, tree), heavy_atoms(molecule)
         whole = np.flatnonzero(np.isfinite(out).all(axis=(1, 2)))
-        for begin in range(0, len(whole), ROWS_PER_CALL):
-            rows = whole[begin : begin + ROWS_PER_CALL]
+        size = batch_size(ROWS_PER_CALL, self.device)
+        for begin in range(0, len(whole), size):
+            rows = whole[begin : begin + size]
             starts = np.array(
                 [
                     sample_rng(int(seed)).uniform(-np.pi, np.pi, tree.n_torsions)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import equidrift
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.checks.geometry import check_geometry
 from equidrift.errors import InputError, MoleculeError
@@ -264,3 +265,22 @@ def test_conformers_of_one_start_share_its_geometry_and_follow_their_own_seeds(w
     assert np.abs(lengths[1] - lengths[2]).max() > 1e-4
     with pytest.raises(InputError, match="shared"):
         TurnedConformers(None, shared=0)
+
+
+def test_weights_of_ones_own_make_candidates_of_the_default_chain(weights):
+    ensemble = equidrift.sample("CC[C@H](C)C(=O)NCCOC", 4, model=str(weights), seed=3)
+    again = equidrift.sample("CC[C@H](C)C(=O)NCCOC", 2, model=str(weights), seed=3, timeout_s=60)
+    assert ensemble.valid.all() and ensemble.provenance["model"] == "small.safetensors"
+    assert np.allclose(again.positions_A, ensemble.positions_A[:2], atol=1e-3)
+    plain = equidrift.sample("CC[C@H](C)C(=O)NCCOC", 4, seed=3)
+    assert np.abs(plain.positions_A - ensemble.positions_A).max() > 0.1
+
+
+def test_starts_have_the_limit_and_the_candour_of_what_makes_them(weights, monkeypatch):
+    model = TurnedConformers(weights, device="cpu")
+    molecule = Molecule.from_smiles("CCO")
+    limited = model.timed(2.5)
+    assert limited.start is not model.start and limited.turner is model.turner
+    assert not model.never_embeds(molecule)
+    monkeypatch.setattr(type(model.start), "never_embeds", lambda *_: True)
+    assert model.never_embeds(molecule)

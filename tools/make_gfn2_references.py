@@ -70,7 +70,7 @@ DRAWS = 100  # candidates a round
 MOST_STARTS = 60  # relaxations a round
 QUIET_ROUNDS = 2  # rounds without a new minimum that end a search
 FMAX_EV_A, LONGEST_A, MOST_STEPS, CHECK_EVERY = 0.01, 0.1, 150, 5
-EMBED_TIMEOUT_S = 20
+EMBED_TIMEOUT_S = 60  # of wall time, on a core that others may use
 RING = (12, 18)  # atoms of a macrocycle
 MOST_READ = 30_000  # SMILES of an .npz that are looked at
 
@@ -169,8 +169,9 @@ def candidates(mol, seed):
     work.RemoveAllConformers()
     found, energies = [], []
     for kind, share in enumerate((0.4, 0.3, 0.3)):
-        ids = rdDistGeom.EmbedMultipleConfs(work, int(share * DRAWS), embedding(kind, seed + kind))
-        if not len(ids):
+        made = rdDistGeom.EmbedMultipleConfs(work, int(share * DRAWS), embedding(kind, seed + kind))
+        ids = [k for k in made if k >= 0]  # it gives -1 where the time is over
+        if not ids:
             continue
         mmff = AllChem.MMFFHasAllMoleculeParams(work)
         relax = AllChem.MMFFOptimizeMoleculeConfs if mmff else AllChem.UFFOptimizeMoleculeConfs

@@ -120,3 +120,18 @@ def test_macrocycle_is_a_ring_of_the_promised_size_when_one_can_be_built(
     largest = max(map(len, built.GetRingInfo().AtomRings()))
     assert making.RING[0] <= largest <= making.RING[1]
     assert making.macrocycle(Chem.MolFromSmiles("CCO"), np.random.default_rng(0), "val") is None
+
+
+def test_embeddings_that_time_ends_are_left_out(
+    making: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, kinds = rdDistGeom.EmbedMultipleConfs, []
+
+    def ended(mol: Chem.Mol, count: int, options: object) -> list[int]:
+        kinds.append(count)
+        mol.RemoveAllConformers()
+        return [-1] if len(kinds) < 3 else list(embed(mol, 2, options))
+
+    monkeypatch.setattr(rdDistGeom, "EmbedMultipleConfs", ended)
+    positions, energies = making.candidates(Chem.AddHs(Chem.MolFromSmiles("CCCC")), seed=1)
+    assert positions.shape == (2, 14, 3) and len(energies) == 2 and len(kinds) == 3

@@ -376,6 +376,7 @@ MOLECULES = (
     ("molecules_per_s", 3),
     ("training_minutes", 3),
 )
+RULES = r"^(joint|bfn)-\d+/"  # rows of so many steps of a sampler, with its rules or without
 BETTER = "me-better-"  # begins rows of molecules a part of which is replaced
 DISTANCES = (
     ("MW_W", 3),
@@ -404,7 +405,8 @@ def molecules(result: Mapping[str, Any]) -> str:
     errors = [{**row, "row": str(row["row"]).removeprefix("conditional-")} for row in errors]
     replaced = chosen(result, f"^{BETTER}")["rows"]
     replaced = [{**row, "row": str(row["row"]).removeprefix(BETTER)} for row in replaced]
-    shown_before = re.compile(f"{own_rows.pattern}|^conditional-|^{BETTER}")
+    rules = chosen(result, RULES)
+    shown_before = re.compile(f"{own_rows.pattern}|^conditional-|^{BETTER}|{RULES}")
     rest = [row for row in result["rows"] if not shown_before.search(str(row["row"]))]
     families = list(dict.fromkeys(str(row["row"]).partition("/")[0] for row in rest))
     tables = [
@@ -418,6 +420,10 @@ def molecules(result: Mapping[str, Any]) -> str:
         tables.append(
             f"Parts replaced, share of draws that are better than the start, %:\n\n{better}"
         )
+    if rules["rows"]:
+        shown = [(name, 3) for name in ("molecule_stability", "edm_stability", "valid_unique")]
+        columns = [*shown, ("sound", 3), ("calls", 3), ("n", 4)]
+        tables.append(f"With and without the rules:\n\n{listed(rules, columns, errors=True)}")
     for family in families:  # a table each: their metrics are others
         part = [row for row in rest if str(row["row"]).startswith(f"{family}/")]
         names = dict.fromkeys(name for row in part for name in row["values"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,6 +208,7 @@ def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
             f"the PDB file has {counted(len(model), 'atom')}, more than {MAX_ATOMS}"
         )
     mol = by_residues(model, file)
+    Chem.AssignStereochemistryFrom3D(mol)
     if _orders_unknown(mol):
         raise MoleculeError(
             "the PDB file has neither hydrogens nor bond orders for its ligand, so its bonds are "
@@ -218,15 +219,16 @@ def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
 
 def by_residues(model: Model, file: PdbFile) -> Chem.Mol:
     """A Mol whose orders are those of RDKit's templates of residues and of CONECT
-    records; what is near and by its names not bonded, is not.
+    records; what is near and by its names not bonded, is not. Stereo is not assigned.
 
     Raises `MoleculeError` where that makes no molecule; the message names an atom.
     """
+    listed = _listed(model, file)
     with rdBase.BlockLogs():
-        mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False, sanitize=False)
+        mol = Chem.MolFromPDBBlock(_clean_block(model, listed), removeHs=False, sanitize=False)
     if mol is None or mol.GetNumAtoms() != len(model):
         raise MoleculeError("the atoms of the PDB file cannot be read; check their columns")
-    mol = _by_names(mol, model, set(_listed(model, file)))
+    mol = _by_names(mol, model, listed)
     problems = Chem.DetectChemistryProblems(mol)
     if problems:
         at = [p.GetAtomIdx() for p in problems if p.GetType() == "AtomValenceException"]
@@ -235,11 +237,10 @@ def by_residues(model: Model, file: PdbFile) -> Chem.Mol:
             f"{f' at {model[at[0]]}' if at else ''}; add the hydrogens, or give the molecule as SDF"
         )
     Chem.SanitizeMol(mol)
-    Chem.AssignStereochemistryFrom3D(mol)
     return mol
 
 
-def _by_names(mol: Chem.Mol, model: Model, listed: set[tuple[int, int]]) -> Chem.Mol:
+def _by_names(mol: Chem.Mol, model: Model, listed: Collection[tuple[int, int]]) -> Chem.Mol:
     """The Mol without bonds that the names of its atoms deny, and with those that they
     ask for; `listed` are those of CONECT records.
     """
@@ -260,8 +261,8 @@ def _by_names(mol: Chem.Mol, model: Model, listed: set[tuple[int, int]]) -> Chem
     return out
 
 
-def _clean_block(model: Model, file: PdbFile) -> str:
-    """The model in the columns that RDKit reads."""
+def _clean_block(model: Model, listed: Mapping[tuple[int, int], int]) -> str:
+    """The model in the columns that RDKit reads, with orders of bonds as CONECT records."""
     lines = []
     for k, atom in enumerate(model, 1):
         x, y, z = np.clip(atom.position_A, -999.0, 9999.0).tolist()
@@ -273,7 +274,7 @@ def _clean_block(model: Model, file: PdbFile) -> str:
             f"{record}{k:5d} {atom.name} {residue:>3s} {atom.chain or ' '}{number}   "
             f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {atom.symbol.upper():>2s}{charge}"
         )
-    for (i, j), order in _listed(model, file).items():
+    for (i, j), order in listed.items():
         lines.append(f"CONECT{i + 1:5d}" + f"{j + 1:5d}" * order)
     return "\n".join([*lines, "END\n"])
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from rdkit import Chem
 
 from equidrift.files.pdb import PdbAtom
+from equidrift.residues import NUCLEOTIDES
 
 VARIANTS = {
     **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
@@ -54,7 +55,6 @@ SIDES = {
     "DC": PYRIMIDINE + "N3=C4-N4",
     "DT": PYRIMIDINE + "N3-C4=O4 C5-C7 C5-C5M",
 }
-LETTERS = 3  # of an amino acid; a nucleotide has fewer
 # names of atoms that may be bonded across residues: of one chain, and disulfides
 BACKBONES = frozenset(frozenset(pair) for pair in (("C", "N"), ("O3'", "P")))
 DISULFIDE = frozenset(("SG",))
@@ -71,7 +71,7 @@ def of_template(residue: str) -> Bonds:
     name = VARIANTS.get(residue, residue)
     if name not in SIDES:
         return {}
-    chains = f"{BACKBONE if len(name) == LETTERS else SUGAR} {SIDES[name]}".split()
+    chains = f"{SUGAR if name in NUCLEOTIDES else BACKBONE} {SIDES[name]}".split()
     found = {}
     for chain in chains:
         names = chain.replace("=", "-").split("-")
@@ -83,6 +83,12 @@ def of_template(residue: str) -> Bonds:
     return found
 
 
+@lru_cache(maxsize=64)
+def names_in(residue: str) -> frozenset[str]:
+    """The heavy atoms of a residue's template."""
+    return frozenset[str]().union(*of_template(residue))
+
+
 def is_contact(first: PdbAtom, second: PdbAtom) -> bool:
     """Whether two heavy atoms of standard residues are near each other, if they are, and
     not bonded.
@@ -90,13 +96,11 @@ def is_contact(first: PdbAtom, second: PdbAtom) -> bool:
     An atom whose name its residue's template has not may be bonded to any.
     """
     names = [atom.name.strip() for atom in (first, second)]
-    bonds = [of_template(atom.residue) for atom in (first, second)]
-    if any(
-        not any(name in pair for pair in known) for name, known in zip(names, bonds, strict=True)
-    ):
+    both = zip(names, (first, second), strict=True)
+    if not all(name in names_in(atom.residue) for name, atom in both):
         return False
     if first.place == second.place:
-        return frozenset(names) not in bonds[0]
+        return frozenset(names) not in of_template(first.residue)
     ends = frozenset(
         f"{VARIANTS.get(atom.residue, atom.residue)} {name}"
         for atom, name in zip((first, second), names, strict=True)

@@ -163,11 +163,10 @@ def posebusters_failures(
     logger.setLevel(logging.CRITICAL)  # it reports each molecule that it cannot embed
     try:
         with rdBase.BlockLogs():
-            if receptor is None:
-                table = PoseBusters(config="mol").bust(mols, None, None)
-            else:
-                pocket = to_mol(receptor.molecule, receptor.positions_A)
-                table = PoseBusters(config="dock").bust(mols, None, pocket)
+            config, pocket = "mol", None
+            if receptor is not None:
+                config, pocket = "dock", to_mol(receptor.molecule, receptor.positions_A)
+            table = PoseBusters(config=config).bust(mols, None, pocket)
     finally:
         logger.setLevel(level)
     passed = {name: table[name].to_numpy() for name in table.columns}

@@ -52,7 +52,6 @@ from equidrift.vina import Floats, Kinds, Pocket
 COMPLEXES = ("1ia1", "1of6", "1s3v", "1uou")
 REACH_A = 28.0  # residues farther from the ligand are not felt
 JUDGED_A = 16.0  # and farther ones are not near a pose
-METHODS = ("guided", "then-docked", "qm9")
 TRIED = 4  # molecules by which the price of a descent is found
 SEED = 5
 
@@ -105,12 +104,11 @@ def pocket_rows(known: Sequence[Raw], count: int, each: Each, say: Progress) -> 
     folder()
     say(f"pocket/guided: {count} molecules for each of {len(COMPLEXES)} pockets")
     guided = list(each(made, [Job(name, "guided", count) for name in COMPLEXES]))
-    starts = {
-        name: descents(values, name, known[:TRIED])
-        for name, values in zip(COMPLEXES, guided, strict=True)
-    }
+    tried = [Job(name, "qm9", 0, systems=tuple(known[:TRIED])) for name in COMPLEXES]
+    priced = each(price, tried)
+    starts = {job.complex: descents(*one) for job, *one in zip(tried, guided, priced, strict=True)}
     rows = [summary("pocket/guided", guided)]
-    for method in METHODS[1:]:
+    for method in ("then-docked", "qm9"):
         say(f"pocket/{method}")
         given = tuple(known[:count]) if method == "qm9" else ()
         jobs = [Job(name, method, count, starts[name], given) for name in COMPLEXES]
@@ -157,8 +155,10 @@ def near(atoms: Ensemble, centre_A: Floats, reach_A: float) -> Ensemble:
     return Ensemble(part_of(molecule.replace(smiles=""), rows), x[rows][None])
 
 
-def settings_of(job: Job) -> tuple[MoleculeSettings, CountedPocket]:
-    """A run of `equidrift generate` for a complex, whose pocket counts."""
+def settings_of(job: Job) -> tuple[MoleculeSettings, Site, CountedPocket]:
+    """A run of `equidrift generate` for a complex, its site, and the pocket of it, which
+    counts.
+    """
     receptor, places, _ = complex_of(job.complex)
     pull = 1.0 if job.method == "guided" else 0.0
     with warnings.catch_warnings():
@@ -166,29 +166,38 @@ def settings_of(job: Job) -> tuple[MoleculeSettings, CountedPocket]:
         settings = make_settings(
             cached_model("joint"), pocket=receptor, ligand=places, pull=pull, seed=SEED
         )
-    site = settings.site
-    assert site is not None  # a pocket was given
-    pocket = CountedPocket(**vars(site.pocket))
-    return replace(settings, site=replace(site, pocket=pocket, starts=job.starts)), pocket
+    assert settings.site is not None  # a pocket was given
+    pocket = CountedPocket(**vars(settings.site.pocket))
+    site = replace(settings.site, pocket=pocket, starts=job.starts)
+    return replace(settings, site=site), site, pocket
+
+
+def found_by(job: Job) -> tuple[list[Ensemble], float]:
+    """A job's molecules in their pocket, and how many energies of an atom each took."""
+    settings, site, pocket = settings_of(job)
+    if job.systems:
+        found = [placed(site, *system, k) for k, system in enumerate(job.systems)]
+    else:
+        found = [one for some in batches(job.count, settings, Tally()) for one in some]
+    return found, pocket.counted[0] / len(found)
 
 
 def made(job: Job) -> Values:
     """What a job's molecules are worth, an entry each."""
-    settings, pocket = settings_of(job)
+    complex_of(job.complex)
+    cached_model("joint")
     begun = time.process_time()
-    found: list[Ensemble] = []
-    if job.systems:
-        assert settings.site is not None
-        found = [placed(settings.site, *system, k) for k, system in enumerate(job.systems)]
-    else:
-        for some in batches(job.count, settings, Tally()):
-            found += some
-    spent = time.process_time() - begun
-    return values_of(found, job.complex) | {
-        "atoms_scored": np.full(len(found), pocket.counted[0] / len(found)),
-        "cpu_s": np.full(len(found), spent / len(found)),
-        "descents": np.full(len(found), float(job.starts)),
-    }
+    found, scored = found_by(job)
+    spent = (time.process_time() - begun) / len(found)
+    same = {"atoms_scored": scored, "cpu_s": spent, "descents": float(job.starts)}
+    columns = {name: np.full(len(found), value) for name, value in same.items()}
+    return values_of(found, job.complex) | columns
+
+
+def price(job: Job) -> float:
+    """How many energies of an atom a job's descents take for each heavy atom."""
+    found, scored = found_by(job)
+    return scored / float(np.mean([heavy_atoms(one) for one in found]))
 
 
 def placed(site: Site, molecule: Molecule, positions_A: Floats, seed: int) -> Ensemble:
@@ -201,11 +210,9 @@ def placed(site: Site, molecule: Molecule, positions_A: Floats, seed: int) -> En
 def lying(name: str) -> Values:
     """The crystal's ligand where it lies."""
     molecule, x = complex_of(name)[2]
-    job = settings_of(Job(name, "then-docked", 1))[0]
-    assert job.site is not None
-    held = replace(job.site, held=True)
-    found = Ensemble(molecule, x[None], scores=held.placed(molecule, x, 0)[1])
-    return values_of([found], name)
+    site = settings_of(Job(name, "then-docked", 1))[1]
+    scores = replace(site, held=True).placed(molecule, x, 0)[1]
+    return values_of([Ensemble(molecule, x[None], scores=scores)], name)
 
 
 def values_of(found: Sequence[Ensemble], name: str) -> Values:
@@ -215,21 +222,23 @@ def values_of(found: Sequence[Ensemble], name: str) -> Values:
     names = found[0].scores
     systems = [(one.molecule, one.positions_A[0]) for one in found]
     failed = posebusters_failures(systems, receptor)
-    heavy = [int((one.molecule.numbers != 1).sum()) for one in found]
     return {name: np.array([float(one.scores[name][0]) for one in found]) for name in names} | {
         "posebusters": 100.0 * np.array([not reasons for reasons in failed], float),
-        "heavy_atoms": np.array(heavy, float),
+        "heavy_atoms": np.array([heavy_atoms(one) for one in found], float),
     }
 
 
-def descents(guided: Values, name: str, systems: Sequence[Raw]) -> int:
+def heavy_atoms(found: Ensemble) -> int:
+    """Of a molecule."""
+    return int((found.molecule.numbers != 1).sum())
+
+
+def descents(guided: Values, price_of_starts: float) -> int:
     """With how many descents a docked molecule has at least as many energies of an atom
-    computed as a guided one, of the size of the given systems.
+    computed as a guided one, at the price of `STARTS` for a heavy atom.
     """
-    tried = made(Job(name, "qm9", len(systems), STARTS, tuple(systems)))
-    atoms = guided["heavy_atoms"].mean() / tried["heavy_atoms"].mean()
-    share = guided["atoms_scored"].mean() / (tried["atoms_scored"].mean() * atoms)
-    return math.ceil(STARTS * share)  # the first descent, from a pose, is half as long
+    docked = price_of_starts * guided["heavy_atoms"].mean()
+    return math.ceil(STARTS * guided["atoms_scored"].mean() / docked)  # the first is half as long
 
 
 def summary(name: str, pockets: Iterable[Mapping[str, NDArray[np.float64]]]) -> Row:

@@ -38,6 +38,8 @@ from equidrift.protocols import (
     EnergyRefiner,
     Refiner,
     TimedConformerModel,
+    limited,
+    never_embeds,
 )
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import is_path, make_energy_refiner, make_model, make_refiner
@@ -164,14 +166,12 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """The chain with a time limit on each call of its start."""
         model = copy.copy(self)
         model.kept_pool = None
-        if isinstance(self.start, TimedConformerModel):
-            model.start = self.start.timed(timeout_s)
+        model.start = limited(self.start, timeout_s)
         return model
 
     def never_embeds(self, molecule: Molecule) -> bool:
         """Whether the start cannot make a conformer of this molecule."""
-        start = self.start
-        return isinstance(start, CandidConformerModel) and start.never_embeds(molecule)
+        return never_embeds(self.start, molecule)
 
     def known(self, molecule: Molecule) -> Known | None:
         """What is known of this molecule beforehand."""

@@ -14,8 +14,8 @@ from equidrift.protocols import (
     Callback,
     ConformerModel,
     Relax,
-    TimedConformerModel,
     as_conformer_model,
+    limited,
 )
 from equidrift.records import Molecule
 from equidrift.registry import make_model
@@ -139,8 +139,8 @@ def _limited(
     model: ConformerModel, timeout_s: float | None, conditions: Conditions | None
 ) -> ConformerModel:
     """The model with a time limit if it takes one, and under the conditions."""
-    if timeout_s is not None and isinstance(model, TimedConformerModel):
-        model = model.timed(timeout_s)
+    if timeout_s is not None:
+        model = limited(model, timeout_s)
     if conditions is None:
         return model
     if not isinstance(model, ConditionalConformerModel):

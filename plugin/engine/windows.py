@@ -16,7 +16,7 @@ from equidrift.engine.conformer_settings import ConformerSettings
 from equidrift.engine.repeats import draw_repeats_again, end_search
 from equidrift.engine.tasks import Block, Job, Task, batches, blocks_safely, judge
 from equidrift.errors import NoValidSamplesError, error_again
-from equidrift.protocols import CandidConformerModel
+from equidrift.protocols import never_embeds
 from equidrift.text import counted
 
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
@@ -84,8 +84,7 @@ class _Window:
                 task.error = _no_valid(task)
 
     def _never_embeds(self, task: Task) -> bool:
-        model = self.settings.model
-        return isinstance(model, CandidConformerModel) and model.never_embeds(task.molecule)
+        return never_embeds(self.settings.model, task.molecule)
 
     def _run_batch(self, batch: Sequence[Job]) -> None:
         if self.drawn is None:

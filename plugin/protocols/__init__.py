@@ -20,6 +20,8 @@ from equidrift.protocols.conformers import (
     Refiner,
     SurfaceRefiner,
     TimedConformerModel,
+    limited,
+    never_embeds,
 )
 from equidrift.protocols.entering import (
     as_conformer_model,
@@ -103,4 +105,6 @@ __all__ = [
     "as_proposer",
     "as_refiner",
     "as_trajectory_model",
+    "limited",
+    "never_embeds",
 ]

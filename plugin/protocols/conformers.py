@@ -89,6 +89,16 @@ class CandidConformerModel(ConformerModel, Protocol):
         ...
 
 
+def limited(model: ConformerModel, timeout_s: float) -> ConformerModel:
+    """The model with a time limit in seconds on each of its calls, if it takes one."""
+    return model.timed(timeout_s) if isinstance(model, TimedConformerModel) else model
+
+
+def never_embeds(model: ConformerModel, molecule: Molecule) -> bool:
+    """Whether the model tells that it will never make a conformer of a molecule."""
+    return isinstance(model, CandidConformerModel) and model.never_embeds(molecule)
+
+
 @runtime_checkable
 class DenoisingConformerModel(ConformerModel, Protocol):
     """A model whose denoiser can be called at a noise level of one's own."""

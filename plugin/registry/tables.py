@@ -232,6 +232,9 @@ HOST_FUNCTIONS = {
     "molecules": {
         "spectrum_likelihood": "equidrift.models.molecules.spectra.sampler:spectrum_likelihood",
     },
+    "torsions": {
+        "turned": "equidrift.models.torsions.distances.conformers:TurnedConformers",
+    },
     "mdanalysis": {
         "trajectory_of": "equidrift.adapters.mdanalysis.universe:trajectory_of",
     },
@@ -255,9 +258,6 @@ HOST_FUNCTIONS = {
         "to_topology": "equidrift.adapters.openmm.topology:to_topology",
         "turn_terms": "equidrift.adapters.openmm.terms:turn_terms",
         "write_to": "equidrift.adapters.openmm.simulation:write_to",
-    },
-    "torsions": {
-        "turned": "equidrift.models.torsions.distances.conformers:TurnedConformers",
     },
     "ray": {
         "RayPool": "equidrift.adapters.ray.pool:RayPool",

@@ -5,20 +5,12 @@
 # the shipped weights. On a processor with AVX2 a step took 0.28 s (16 fields of 60 points, or 32 functions of 60 points).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 jobs="se-white:5400 matern52-white:5400 weakly-periodic-white:7200
 2d-se-white:7200 2d-curl-free-white:7200 2d-div-free-white:7200
 2d-se-noisy-se:7200 2d-curl-free-noisy-se:7200 2d-div-free-noisy-se:7200
 sawtooth-network:7200 mixture-network:7200"
-if [ "$1" = list ]; then
-    for job in $jobs; do echo "${job/:/ }"; done
-    exit
-fi
-name=$1 folder=$2 seconds=${3:-}
-for job in $jobs; do [ "${job%:*}" = "$name" ] && seconds=${seconds:-${job#*:}}; done
-[ -n "$seconds" ] || {
-    echo "fields.sh: no network $name; see fields.sh list" >&2
-    exit 2
-}
+chosen "$@"
 system=${name%-white} system=${system%-noisy-se} limit=white more=()
 case $name in
     *-noisy-se) limit=noisy-se ;;
@@ -26,11 +18,8 @@ case $name in
 esac
 file=examples/train_field_${system//-/_}.yaml
 [ "$system" = se ] && file=examples/train_field.yaml
-mkdir -p "$folder"
 {
     sed "s/^name: .*/name: field-$name/; s/^limit: white/limit: $limit/" "$file"
     printf '%s\n' "${more[@]}"
 } >"$folder/$name.yaml"
-resume=()
-[ -f "$folder/$name/checkpoint.json" ] && resume=(--resume)
-equidrift train fields "$folder/$name.yaml" -o "$folder/$name" --budget "${seconds}s" "${resume[@]}"
+train fields "$folder/$name.yaml" "$folder/$name" "${seconds}s"

@@ -4,6 +4,7 @@
 # Called again it goes on where it stopped. Wants the packed QM9 (tools/make_molecules.py) in FOLDER, or EQUIDRIFT_DATA to make it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 folder=$1 steps=${2:-46000}
 mkdir -p "$folder"
 packed=$folder/qm9_molecules.npz
@@ -11,6 +12,4 @@ packed=$folder/qm9_molecules.npz
 sed -e "s|^model: joint|&\ndata: $packed\ninit: joint|; s|^name: .*|name: joint|" \
     -e "s|^schedule: .*|schedule: {learning_rate: 1.0e-3, warmup_steps: 500, ema: 0.9998, hold: 0.4, steps: $steps}|" \
     examples/train_molecules.yaml >"$folder/joint.yaml"
-resume=()
-[ -f "$folder/joint/checkpoint.json" ] && resume=(--resume)
-equidrift train molecules "$folder/joint.yaml" -o "$folder/joint" --budget 1000h "${resume[@]}"
+train molecules "$folder/joint.yaml" "$folder/joint" 1000h

@@ -4,6 +4,7 @@
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 folder=$1 budget=${2:-4h} molecules=${3:-300} ns=${4:-2} atoms=${5:-40}
 mkdir -p "$folder"
 dynamics() { # PART MOLECULES: those that are not there yet
@@ -13,7 +14,5 @@ dynamics() { # PART MOLECULES: those that are not there yet
 dynamics train "$molecules"
 dynamics test 30
 sed -e "s|^data:.*|data: $folder/train|" examples/train_leap.yaml >"$folder/leap.yaml"
-more=()
-[ -d "$folder/leap" ] && more=(--resume)
-equidrift train trajectories "$folder/leap.yaml" -o "$folder/leap" --budget "$budget" "${more[@]}"
+train trajectories "$folder/leap.yaml" "$folder/leap" "$budget"
 python tools/measure_leap.py "$folder/leap/leap.safetensors" "$folder/test" >"$folder/leap-rows.jsonl"

@@ -4,6 +4,7 @@
 # EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 folder=$1 budget=${2:-3h}
 data=$folder/distance
 mkdir -p "$data"
@@ -25,6 +26,4 @@ licence: MIT
 schedule: {learning_rate: 0.0007}
 training_data: "QM9 training bucket: ETKDGv3+MMFF94 conformers (RDKit), GFN2-xTB ensembles (tblite) of 1,456 molecules"
 YAML
-more=()
-[ -d "$folder/se3-distance" ] && more=(--resume)
-EQUIDRIFT_WEIGHTS=models/zoo equidrift train conformers "$folder/se3-distance.yaml" -o "$folder/se3-distance" --budget "$budget" "${more[@]}"
+EQUIDRIFT_WEIGHTS=models/zoo train conformers "$folder/se3-distance.yaml" "$folder/se3-distance" "$budget"

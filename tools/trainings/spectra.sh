@@ -5,6 +5,7 @@
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 folder=$1 molecules=${2:-5000} budget=${3:-3h} heavy=${4:-9}
 mkdir -p "$folder"
 packed=$folder/qm9_molecules.npz
@@ -13,6 +14,4 @@ python tools/make_spectra.py "$EQUIDRIFT_DATA/qm9_130831.npz" "$folder/qm9_spect
     --held-out $((molecules / 25)) --seconds 36000
 sed -e "s|^spectra:.*|spectra: $folder/qm9_spectra.npz|" examples/train_joint_spectra.yaml >"$folder/joint-spectra.yaml"
 echo "data: $packed" >>"$folder/joint-spectra.yaml"
-more=()
-[ -f "$folder/joint-spectra/checkpoint.json" ] && more=(--resume)
-equidrift train molecules "$folder/joint-spectra.yaml" -o "$folder/joint-spectra" --budget "$budget" "${more[@]}"
+train molecules "$folder/joint-spectra.yaml" "$folder/joint-spectra" "$budget"

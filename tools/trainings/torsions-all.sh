@@ -4,6 +4,7 @@
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 folder=$1 budget=${2:-5h} molecules=${3:-10000}
 mkdir -p "$folder/ensembles"
 [ -f "$folder/packed.npz" ] || {
@@ -20,6 +21,4 @@ rows: 8
 licence: MIT
 training_data: "ETKDGv3+MMFF94 ensembles (RDKit) of training molecules of ZINC and QM9"
 YAML
-more=()
-[ -d "$folder/torsions-all" ] && more=(--resume)
-equidrift train torsions-all "$folder/torsions-all.yaml" -o "$folder/torsions-all" --budget "$budget" "${more[@]}"
+train torsions-all "$folder/torsions-all.yaml" "$folder/torsions-all" "$budget"

@@ -5,21 +5,13 @@
 # rows at equal training. Molecules and pedestrians want EQUIDRIFT_DATA.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tools/trainings/jobs.bash
 jobs="residual-molecules:28800
 geotdm-residual-charged:10800 geotdm-residual-spring:10800 geotdm-residual-gravity:10800
 pedestrians-density-hotel:2400 pedestrians-density-eth:2400 pedestrians-density-univ:2400 pedestrians-density-zara1:2400
 pedestrians-density-zara2:2400
 geotdm-charged-published:10800 geotdm-spring-published:10800 geotdm-gravity-published:10800"
-if [ "$1" = list ]; then
-    for job in $jobs; do echo "${job/:/ }"; done
-    exit
-fi
-name=$1 folder=$2 seconds=${3:-}
-for job in $jobs; do [ "${job%:*}" = "$name" ] && seconds=${seconds:-${job#*:}}; done
-[ -n "$seconds" ] || {
-    echo "trajectories.sh: no diffusion $name; see trajectories.sh list" >&2
-    exit 2
-}
+chosen "$@"
 system=${name%-published} system=${system##*-}
 case $name in
     residual-molecules) file=molecules_residual change="s|^data: [^ ]*|data: $EQUIDRIFT_DATA/gfn2_md|" ;;
@@ -27,8 +19,5 @@ case $name in
     *-published) file=nbody_residual change="s|^options: .*|options: {form: published}|; s|^data: [^ ]*|data: nbody:$system|" ;;
     *) file=nbody_residual change="s|^data: [^ ]*|data: nbody:$system|" ;;
 esac
-mkdir -p "$folder"
 sed "$change; s|^name: .*|name: ${name%-published}|; s|^trajectories: .*|trajectories: 3000|" "examples/train_$file.yaml" >"$folder/$name.yaml"
-resume=()
-[ -f "$folder/$name/checkpoint.json" ] && resume=(--resume)
-equidrift train trajectories "$folder/$name.yaml" -o "$folder/$name" --budget "${seconds}s" "${resume[@]}"
+train trajectories "$folder/$name.yaml" "$folder/$name" "${seconds}s"

@@ -14,7 +14,13 @@ from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.models.shared.devices import Device
 from equidrift.models.torsions.distances.sampler import KT_CONFORMERS_EV, STEPS, TorsionTurner
-from equidrift.protocols import Callback, CandidConformerModel, TimedConformerModel
+from equidrift.protocols import (
+    Callback,
+    CandidConformerModel,
+    TimedConformerModel,
+    limited,
+    never_embeds,
+)
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import sample_rng
@@ -64,14 +70,12 @@ class TurnedConformers(TimedConformerModel, CandidConformerModel):
     def timed(self, timeout_s: float) -> TurnedConformers:
         """The same with a time limit on each call of what makes the starts."""
         model = copy.copy(self)
-        if isinstance(self.start, TimedConformerModel):
-            model.start = self.start.timed(timeout_s)
+        model.start = limited(self.start, timeout_s)
         return model
 
     def never_embeds(self, molecule: Molecule) -> bool:
         """Whether no start of this molecule can be made."""
-        start = self.start
-        return isinstance(start, CandidConformerModel) and start.never_embeds(molecule)
+        return never_embeds(self.start, molecule)
 
     def sample(
         self,

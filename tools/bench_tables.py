@@ -49,9 +49,27 @@ QUALITY: tuple[Column, ...] = (
 )
 DRUGS: tuple[Column, ...] = (
     *QUALITY[:2],
-    *QUALITY[3:7],
-    ("conformers/s", ("conformers_per_s",), 1, 1),
+    ("COV-R 0.1 A, %", ("COV-R@0.1",), 0, 1),
+    ("0.25 A", ("COV-R@0.25",), 0, 1),
+    ("0.5 A", ("COV-R@0.5",), 0, 1),
+    ("0.75 A", ("COV-R@0.75",), 0, 1),
+    ("energy released, kcal/mol", ("energy_released_kcal_mol",), 2, -1),
+    ("core ms a conformer", ("cpu_ms_per_conformer",), 0, -1),
 )
+ENSEMBLES: tuple[Column, ...] = (
+    ("energy, kcal/mol", ("energy_error_kcal_mol",), 3, -1),
+    ("lowest energy, kcal/mol", ("lowest_error_kcal_mol",), 3, -1),
+    ("gap, eV", ("gap_error_eV",), 4, -1),
+    ("dipole moment, D", ("dipole_error_D",), 3, -1),
+)
+# parts of `equidrift bench conformers` with tables of their own, and what stands before these
+CONFORMER_PARTS = {
+    "zinc-test": "{} drug-size molecules of ZINC's test part:",
+    "zinc-test-flexible": "{} others of them, with seven and more rotatable bonds:",
+    "ensembles": "What the ensembles are for: {} molecules of QM9, every conformer (at most 32) "
+    "relaxed by GFN2-xTB; median errors of the Boltzmann means at 298 K and of the lowest energy "
+    "beside those of the references:",
+}
 SPEED: tuple[Column, ...] = (
     ("conformers/s", ("conformers_per_s",), 1, 1),
     ("over ETKDG + MMFF94", ("over_etkdg-mmff",), 2, 1),
@@ -88,7 +106,7 @@ def solvers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def conformers(result: Mapping[str, Any]) -> str:
-    """Both tables of `equidrift bench conformers --json`, with what they were measured
+    """The tables of `equidrift bench conformers --json`, with what they were measured
     on.
     """
     order = list(LABELS)
@@ -96,8 +114,9 @@ def conformers(result: Mapping[str, Any]) -> str:
         result["rows"],
         key=lambda row: order.index(row["row"]) if row["row"] in order else len(order),
     )
-    small = [row for row in rows if not row["row"].startswith("zinc-val/") and solver(row) is None]
-    drugs = [row for row in rows if row["row"].startswith("zinc-val/")]
+    small = [
+        row for row in rows if row["row"].startswith(("qm9-val/", "qm9/")) and solver(row) is None
+    ]
     parts = [*table(small, QUALITY), ""]
     if any(published(row) for row in rows):
         parts += [
@@ -106,14 +125,12 @@ def conformers(result: Mapping[str, Any]) -> str:
             "",
         ]
     parts += [*table([row for row in small if not published(row)], SPEED), ""]
-    if drugs:
-        count = drugs[0]["values"].get("molecules")
-        parts += [
-            f"The same on {count} drug-size molecules of ZINC's validation part:",
-            "",
-            *table(drugs, DRUGS),
-            "",
-        ]
+    for part, what in CONFORMER_PARTS.items():
+        chosen = [row for row in rows if row["row"].startswith(f"{part}/")]
+        if chosen:
+            count = chosen[0]["values"]["n"]
+            columns = ENSEMBLES if part == "ensembles" else DRUGS
+            parts += [what.format(count), "", *table(chosen, columns), ""]
     if any(map(solver, rows)):
         parts += [
             "System A's reverse SDE and ODE against annealed Langevin dynamics with the same "

@@ -4,10 +4,10 @@ references (GeoDiff's protocol, arXiv:2203.02923).
 2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the
 validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
 when it relaxes the samples, and speed measured in the same run. System A stands against
-annealed Langevin at equal numbers of calls. If the data folder holds
-`gfn2_conformers/zinc_val.npz`, or else the working folder `runs/zinc_val.npz`
-(drug-size references of `tools/make_gfn2_references.py`), a second part of the table is
-measured on it: every stage of the default taken away, and alone.
+annealed Langevin at equal numbers of calls. On drug-size molecules of ZINC's test part,
+whose references the package holds, every stage of the default is taken away, and alone;
+molecules of seven and more rotatable bonds are a part of their own, and properties of
+whole ensembles another.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import chain
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from numpy.typing import NDArray
 from equidrift.adapters.ase.xtb import gfn2_relax, require_tblite
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import THRESHOLDS_A, coverage
-from equidrift.bench.machine import Progress, System, data_folder, references, silent
-from equidrift.bench.rows import Row, medians, published, row, share_errors, table
+from equidrift.bench.ensemble_properties import ensemble_errors
+from equidrift.bench.machine import Progress, System, cpu_s, references, shipped
+from equidrift.bench.parts import Parts, benchmark, of_data
+from equidrift.bench.rows import Row, medians, published, row, share_errors
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.engine.chain import ENERGY_STEPS
 from equidrift.engine.conformers import generate_windows, make_settings
@@ -39,7 +42,8 @@ from equidrift.units import KCAL_MOL_PER_EV
 
 STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
 QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 30
-QUICK_DRUGS = 5
+DRUGS, FLEXIBLE, QUICK_DRUGS = "references_zinc.npz", "references_flexible.npz", 4
+FULL_ENSEMBLES, QUICK_ENSEMBLES = 100, 8
 # row -> (model, network calls of one conformer)
 ROWS: dict[str, tuple[str, int]] = {
     "etkdg": ("etkdg", 0),
@@ -53,11 +57,14 @@ ROWS: dict[str, tuple[str, int]] = {
 }
 # measured on every third molecule
 SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
+LOWEST = {"refiner": None, "energy": None, "select": "energy", "cross": False, "effort": 4}
 # row -> (model, its options, network calls of one conformer): `default` in full, with other
 # efforts, and with single stages taken away or alone
 DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "etkdg": ("etkdg", {}, 0),
     "etkdg-mmff": ("etkdg-mmff", {}, 0),
+    # of four embeddings a conformer the lowest MMFF94 energies: about the price of the default
+    "etkdg-mmff-lowest": ("default", LOWEST, 0),
     "equidrift": ("default", {}, 2 + ENERGY_STEPS),
     "effort-4": ("default", {"effort": 4}, 2 + ENERGY_STEPS),
     "effort-16": ("default", {"effort": 16}, 2 + ENERGY_STEPS),
@@ -69,7 +76,29 @@ DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "selection-alone": ("default", {"refiner": None, "energy": None, "select": "energy"}, 0),
     "neither": ("default", {"energy": None}, 2),
     "etkdg-mmff-refine": ("etkdg-mmff-refine", {}, 2),
+    # one of eight candidates, then all, with bonds turned by the torsion diffusion
+    "turned": ("torsions-all", {}, 10 + ENERGY_STEPS),
+    "turned-no-crossing": ("torsions-all", {"cross": False}, 66 + ENERGY_STEPS),
 }
+# part -> its rows in the long form and in the short one
+DRUG_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "drugs": (
+        ("etkdg", "etkdg-mmff", "etkdg-mmff-lowest", "equidrift", "effort-4", "effort-16"),
+        ("etkdg-mmff", "equidrift"),
+    ),
+    "stages": (
+        (
+            *("no-crossing", "no-mirror", "no-selection", "no-refiner", "no-energy"),
+            *("selection-alone", "neither", "etkdg-mmff-refine"),
+        ),
+        ("no-energy",),
+    ),
+    "turns": (("turned", "turned-no-crossing"), ("turned",)),
+}
+FLEXIBLE_ROWS = ("etkdg-mmff", "etkdg-mmff-lowest", "equidrift")
+ENSEMBLE_ROWS = {label: ROWS[label][0] for label in ("etkdg-mmff", "equidrift")}
+# of these rows GFN2-xTB relaxes a sample of every molecule
+RELEASED = ("etkdg-mmff", "equidrift", "no-refiner", "no-energy", "etkdg-mmff-refine", "turned")
 DRUG_THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
 # solver of se3-distance -> its options; Langevin's map and step were chosen on these molecules, in
 # its favour
@@ -93,28 +122,47 @@ PUBLISHED = {
 }
 
 
-def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object.
+def parts_of(full: bool, say: Progress) -> Parts:
+    """What measures qm9, solvers, ensembles, drugs, stages, turns, flexible.
 
-    Parameters
-    ----------
-    full : bool, optional
-        All 105 molecules (every third for the slow models from noise) and 30
-        relaxations a row; else 24 of each, in under ten minutes.
-    progress : callable, optional
-        Called with a line of text before every row.
-
-    Raises
-    ------
-    InputError
-        If the data is missing; MissingDependencyError without tblite.
+    The long form has all 105 molecules of QM9 (every third for the slow models from
+    noise) with 30 relaxations a row, 100 ensembles, and all molecules of drug size in
+    every row; else 24, 24, 8 and 4 in fewer rows, in under ten minutes.
+    MissingDependencyError without tblite.
     """
-    folder = data_folder()
     require_tblite()
-    systems = references(
-        folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES
-    )
-    say = progress or silent
+
+    def of_qm9(part: str, rows: Callable[[list[System]], list[Row]]) -> list[Row]:
+        file, limit = "gfn2_conformers/qm9_val.npz", None if full else QUICK_MOLECULES
+        return of_data(part, [file], lambda folder: rows(references(folder / file, limit)), say)
+
+    def solvers(systems: list[System]) -> list[Row]:
+        return solver_rows(systems[:: SOLVER_EVERY if full else QUICK_MOLECULES // 2], say)
+
+    drugs = None if full else QUICK_DRUGS
+    ensembles = FULL_ENSEMBLES if full else QUICK_ENSEMBLES
+
+    def of_drugs(part: str) -> list[Row]:
+        return drug_rows("zinc-test", shipped(DRUGS, drugs), DRUG_PARTS[part][not full], say)
+
+    return {
+        "qm9": lambda: of_qm9("qm9", lambda systems: small_rows(systems, full, say)),
+        "solvers": lambda: of_qm9("solvers", solvers),
+        "ensembles": lambda: of_qm9(
+            "ensembles", lambda systems: ensemble_rows(systems[:ensembles], say)
+        ),
+        **{part: partial(of_drugs, part) for part in DRUG_PARTS},
+        "flexible": lambda: drug_rows(
+            "zinc-test-flexible", shipped(FLEXIBLE, drugs), FLEXIBLE_ROWS, say
+        ),
+    }
+
+
+run = benchmark("conformers", parts_of)
+
+
+def small_rows(systems: list[System], full: bool, say: Progress) -> list[Row]:
+    """All models on molecules of QM9, their speeds as ratios, and the published rows."""
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
     rows: list[Row] = []
     relax_rate = 0.0
@@ -135,11 +183,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
             values = refined(systems, samples, n_relaxed)
             rows.append(row("qm9-val/refine", values, len(systems)))
     add_ratios(rows, relax_rate)
-    rows += solver_rows(systems[:: SOLVER_EVERY if full else QUICK_MOLECULES // 2], say)
-    if drugs := drug_file(folder):
-        rows += drug_rows(references(drugs, None if full else QUICK_DRUGS), say)
-    rows += [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
-    return table("conformers", rows)
+    return rows + [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
 
 
 def sampled(
@@ -149,7 +193,7 @@ def sampled(
     options: dict[str, Any] | None = None,
 ) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
     """2K valid samples per molecule, with the share of right stereo among all draws,
-    the speed and the peak memory.
+    the speed, the processor time and the peak memory.
     """
     model = make_model(
         name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {})
@@ -159,7 +203,7 @@ def sampled(
     settings = make_settings(model=model, steps=steps)
     samples = [np.zeros((0, molecule.n_atoms, 3)) for molecule, _ in systems]
     wrong = drawn = 0
-    begun = time.perf_counter()
+    begun, begun_cpu_s = time.perf_counter(), cpu_s()
     # the engine draws one n for all it is given
     for n in sorted({2 * len(known) for _, known in systems}):
         chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
@@ -175,13 +219,14 @@ def sampled(
                     piece.ensemble.provenance["rejected"].get(reason, 0)
                     for reason in STEREO_REASONS
                 )
-    seconds = time.perf_counter() - begun
+    seconds, spent_s = time.perf_counter() - begun, cpu_s() - begun_cpu_s
     count = sum(map(len, samples))
     right = {"stereo": 100.0 * (1 - wrong / max(1, drawn))}
     values = {
         **right,
         **share_errors(right, drawn),
         "conformers_per_s": count / seconds,
+        "cpu_ms_per_conformer": 1000 * spent_s / max(1, count),
         "peak_memory_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     return samples, values | {"conformers": count}
@@ -201,24 +246,28 @@ def solver_rows(systems: list[System], say: Progress) -> list[Row]:
     return rows
 
 
-def drug_file(folder: Path) -> Path | None:
-    """The drug-size references, None if there are none: `gfn2_conformers/zinc_val.npz` of
-    the data folder, else `runs/zinc_val.npz`, where `tools/make_gfn2_references.py` is
-    told to write it.
-    """
-    places = (folder / "gfn2_conformers" / "zinc_val.npz", Path("runs") / "zinc_val.npz")
-    return next((place for place in places if place.is_file()), None)
-
-
-def drug_rows(systems: list[System], say: Progress) -> list[Row]:
-    """The default, the refiner and the baselines on drug-size molecules."""
+def ensemble_rows(systems: list[System], say: Progress) -> list[Row]:
+    """Ensemble properties of the default's conformers and of ETKDG + MMFF94's."""
     rows = []
-    for label, (name, options, calls) in DRUG_ROWS.items():
-        say(f"zinc-val/{label}: {name} {options or ''}".rstrip())
+    for label, name in ENSEMBLE_ROWS.items():
+        say(f"ensembles/{label}: {len(systems)} molecules, each conformer relaxed by GFN2-xTB")
+        samples, _ = sampled(name, systems)
+        rows.append(row(f"ensembles/{label}", ensemble_errors(systems, samples), len(systems)))
+    return rows
+
+
+def drug_rows(part: str, systems: list[System], labels: Iterable[str], say: Progress) -> list[Row]:
+    """The default, its stages and the baselines on drug-size molecules."""
+    rows = []
+    for label in labels:
+        name, options, calls = DRUG_ROWS[label]
+        say(f"{part}/{label}: {name} {options or ''}".rstrip())
         samples, values = sampled(name, systems, options=options)
         values |= quality(systems, samples, DRUG_THRESHOLDS_A)
+        if label in RELEASED:
+            values |= energy_released(systems, samples, len(systems))[0]
         values |= {"molecules": len(systems), "calls": calls}
-        rows.append(row(f"zinc-val/{label}", values, len(systems)))
+        rows.append(row(f"{part}/{label}", values, len(systems)))
     return rows
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
+import time
 from collections.abc import Callable
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,18 @@ def references(path: Path, limit: int | None) -> list[System]:
     if limit is None or limit >= len(out):
         return out
     return [out[k] for k in np.linspace(0, len(out) - 1, limit).astype(int)]
+
+
+def shipped(name: str, limit: int | None) -> list[System]:
+    """`references` of a file of the package."""
+    with as_file(files("equidrift.bench") / name) as path:
+        return references(path, limit)
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process, its threads and the children that ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def machine() -> dict[str, Any]:

@@ -6,20 +6,17 @@ over all symmetries (COV-R), the distance to the nearest (AMR-R), CPU time per c
 What a generator does not answer, or answers with another stereoisomer, counts as missed.
 One row is a search in the manner of CREST, by RDKit and GFN2-xTB.
 
-The references are GFN2-xTB ensembles of `tools/make_gfn2_references.py`: 56 QM9 molecules
-of the test part, which is in the package and chose nothing, and drug-size ones of ZINC if
-the data are there; or a file of the user's (`--references`). Molecules without references
-(`--input` alone) are compared by the energy that GFN2-xTB releases.
+The references are GFN2-xTB ensembles of `tools/make_gfn2_references.py` in the package:
+56 QM9 molecules and drug-size ones of ZINC, both of the test part, on which nothing was
+chosen; or a file of the user's (`--references`). Molecules without references (`--input`
+alone) are compared by the energy that GFN2-xTB releases.
 """
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from multiprocessing import get_context
 from typing import Any
 
@@ -31,10 +28,9 @@ from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.adapters.rdkit.rivals import Rival, etkdg, onto, rivals
 from equidrift.adapters.rdkit.rmsd import distinct, rmsd_matrix
-from equidrift.bench.conformers import STEREO_REASONS, drug_file, energy_released
+from equidrift.bench.conformers import DRUGS, STEREO_REASONS, energy_released
 from equidrift.bench.coverage import coverage
-from equidrift.bench.machine import Progress, System, data_folder, silent
-from equidrift.bench.machine import references as stored_references
+from equidrift.bench.machine import Progress, System, cpu_s, shipped, silent
 from equidrift.bench.rows import Row, row, share_errors, table
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
@@ -43,7 +39,7 @@ from equidrift.records import Molecule
 from equidrift.registry import host_function
 
 THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
-QM9, DRUGS = "rivals_qm9.npz", "zinc-val"  # a file, and the name of a part
+QM9, DRUG_PART = "references_qm9.npz", "zinc-test"
 QUICK_QM9, QUICK_DRUGS, FULL_RELAXED = 16, 2, 24
 # our rows: options of `equidrift.sample`
 OURS: dict[str, dict[str, Any]] = {"equidrift": {}, "equidrift-effort-4": {"effort": 4}}
@@ -105,8 +101,8 @@ def run(
     Parameters
     ----------
     full : bool, optional
-        All molecules, and what GFN2-xTB releases of one conformer of each of 24 of QM9;
-        else 16 of QM9 and 2 of drug size, without the search, in under two minutes.
+        All molecules, and what GFN2-xTB releases of one conformer of each of 24 of QM9 and
+        of ZINC; else 16 of QM9 and 2 of drug size, without the search, in under two minutes.
     progress : callable, optional
         Called with a line of text before every row.
     molecules : str, optional
@@ -134,7 +130,7 @@ def run(
     rows: list[Row] = []
     for part in parts:
         for name in names:
-            if name == SEARCH and not methods and part.name == DRUGS:  # some ten minutes
+            if name == SEARCH and not methods and part.name == DRUG_PART:  # some ten minutes
                 continue
             say(f"{part.name}/{name}: {len(part.systems)} molecules")
             rows.append(row(f"{part.name}/{name}", _measured(name, part), len(part.systems)))
@@ -182,9 +178,9 @@ def sampled(name: str, systems: Sequence[System]) -> tuple[list[Array], dict[str
     generate = _ours(name) if name in OURS else generators()[name].generate
     generate(Molecule.from_smiles("CCCO"), 2, 0)  # loads weights and tables
     samples, made, asked, wrong, failed = [], 0, 0, 0, 0
-    begun = _cpu_s()
+    begun = cpu_s()
     drawn = [_drawn(generate, molecule, 2 * len(known)) for molecule, known in systems]
-    seconds = _cpu_s() - begun
+    seconds = cpu_s() - begun
     for (molecule, known), x in zip(systems, drawn, strict=True):
         bad = np.isin(GeometryCheck(molecule)(x), STEREO_REASONS) if len(x) else np.zeros(0, bool)
         samples.append(x[~bad])
@@ -219,32 +215,12 @@ def _ours(name: str) -> Callable[[Molecule, int, int], Array]:
     return generate
 
 
-def _cpu_s() -> float:
-    """CPU seconds of this process, its threads and the children that ended."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
 def _parts(full: bool) -> list[Part]:
     relaxed = FULL_RELAXED if full else 0
-    with as_file(files("equidrift.bench") / QM9) as path:
-        parts = [Part("qm9-test", stored_references(path, None if full else QUICK_QM9), relaxed)]
-    try:
-        drugs = drug_file(data_folder())
-    except InputError:  # without data: what the package holds
-        return parts
-    if drugs is not None:
-        others = unchosen(stored_references(drugs, None))
-        chosen = others if full else others[:QUICK_DRUGS]
-        parts.append(Part(DRUGS, chosen))
-    return parts
-
-
-def unchosen(systems: Sequence[System]) -> list[System]:
-    """Of ZINC's validation part those molecules that no setting of the default was chosen
-    on: all but every third from the second on and every fifth.
-    """
-    return [one for k, one in enumerate(systems) if k % 3 != 1 and k % 5]
+    return [
+        Part("qm9-test", shipped(QM9, None if full else QUICK_QM9), relaxed),
+        Part(DRUG_PART, shipped(DRUGS, None if full else QUICK_DRUGS), relaxed),
+    ]
 
 
 def _own(path: str, given: str | None) -> Part:

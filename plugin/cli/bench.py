@@ -14,7 +14,7 @@ from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
 from equidrift.cli.request import command_of
 from equidrift.registry import BENCHMARKS, resolve
 
-OF_PARTS = ("molecules", "sampling", "fields", "trajectories", "backbones", "poses")
+OF_PARTS = ("conformers", "molecules", "sampling", "fields", "trajectories", "backbones", "poses")
 # options that not every benchmark has, by the names of their parameters
 ONLY_OF = {
     "drugs": ("molecules",),

@@ -102,7 +102,8 @@ PLATFORM_HELP = "OpenMM platform. Default: the fastest for the size of the molec
 PROPOSAL = Kind("KIND", one_of("kind of proposals", PROPOSALS).parser)
 PROPOSALS_HELP = (
     "Monte Carlo proposals: torsion, heat-bath, diffusion (3 to 6 torsions at once), "
-    "diffusion-local, mixture, histogram (up to 3 torsions), uniform or none (plain dynamics). "
+    "diffusion-local, torsions-all (a trained network), mixture, histogram (up to 3 torsions), "
+    "uniform or none (plain dynamics). "
     "`equidrift models` explains each."
 )
 N_PROPOSALS_HELP = "Proposals in each round. Default: 10, or 1 for a molecule in a box of solvent."

@@ -22,7 +22,7 @@ def with_refiner(weights: str, **options: Any) -> Chain:
     return default(refiner=weights, **options)
 
 
-def with_turns(weights: str, device: str | None = None, **options: Any) -> Chain:
+def with_turns(weights: str = "torsions-all", device: str | None = None, **options: Any) -> Chain:
     """The default from embedded conformers whose bonds are turned by the torsion
     diffusion of these weights.
     """

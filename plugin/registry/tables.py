@@ -14,6 +14,7 @@ CONFORMER_MODELS = {
     "conformer-refine": "equidrift.engine.chains:conformer_refine",
     "etkdg-refine": "equidrift.engine.chains:etkdg_refine",
     "etkdg-mmff-refine": "equidrift.engine.chains:etkdg_mmff_refine",
+    "torsions-all": "equidrift.engine.chains:with_turns",
     "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
     "se3-distance-gauss-newton": "equidrift.models.conformers.distance.sampler:load_gauss_newton",
 }
@@ -45,6 +46,7 @@ PROPOSERS = {
     "heat-bath": "equidrift.montecarlo.adapt:heat_bath",
     "diffusion": "equidrift.models.torsions.sampler:blocks_from_frames",
     "diffusion-local": "equidrift.models.torsions.sampler:local_from_frames",
+    "torsions-all": "equidrift.models.torsions.distances.sampler:from_fit",
     "histogram": "equidrift.montecarlo.adapt:histogram",
     "mixture": "equidrift.montecarlo.adapt:mixture",
     "uniform": "equidrift.montecarlo.adapt:uniform",
@@ -55,6 +57,7 @@ STORED_PROPOSERS = {
     "local": "equidrift.montecarlo.proposals:LocalTorsionProposer",
     "heat-bath": "equidrift.montecarlo.heat_bath:HeatBathProposer",
     "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
+    "torsions-all": "equidrift.models.torsions.distances.sampler:DistanceProposer",
     "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
     "rigid": "equidrift.models.rigid.proposer:RigidProposer",
     "rigid-local": "equidrift.models.rigid.proposer:LocalRigidProposer",

@@ -41,7 +41,8 @@ RESULT = {
             },
         },
         {"row": "qm9-val/new", "values": {"AMR-R": math.inf, "stereo": 90.0}},
-        {"row": "zinc-val/equidrift", "values": {"AMR-R": 0.5, "molecules": 7}},
+        {"row": "zinc-test/equidrift", "values": {"AMR-R": 0.5, "AMR-R_se": 0.1, "n": 7}},
+        {"row": "ensembles/equidrift", "values": {"gap_error_eV": 0.5, "n": 8}},
         {"row": "qm9-val/se3-distance-sde-20", "values": {"AMR-R": 0.3, "COV-R@0.5": 80.0}},
         {"row": "qm9/geodiff-published", "values": {"AMR-R": 0.05, "calls": 5000}},
     ],
@@ -113,8 +114,9 @@ def test_rows_columns_and_the_best() -> None:
         "| qm9-val/new | – | 90.0 | – |",
     ]
     assert (
-        "The same on 7 drug-size molecules of ZINC's validation part:" in lines
-        and "| **equidrift** (`default`) | 0.500 |" in lines
+        "7 drug-size molecules of ZINC's test part:" in lines
+        and "| **equidrift** (`default`) | 0.500 ± 0.100 |" in lines
+        and "| **equidrift** (`default`) | 0.5000 |" in lines
     )
     assert lines[lines.index("| solver | 20 calls |") + 2] == "| sde | 0.300 / 80.0 |"
     assert "| ETKDG (RDKit) | **300.0** |" in lines and lines[-1].endswith(

@@ -10,7 +10,7 @@ from typing import Any
 
 # card -> rows that go into its `quality`
 CARDS = {
-    "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-val/equidrift"),
+    "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-test/equidrift"),
     "conformer": ("qm9-val/conformer", "qm9-val/conformer-refine"),
     "se3-distance": ("qm9-val/se3-distance", "qm9-val/se3-distance-gauss-newton"),
 }

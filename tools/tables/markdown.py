@@ -21,19 +21,27 @@ LABELS = {
     "qm9-val/conformer-refine": "`conformer-refine`: from noise, refined",
     "qm9-val/se3-distance": "`se3-distance`: distance scores, published map, 100 steps",
     "qm9-val/se3-distance-gauss-newton": "`se3-distance-gauss-newton`: Gauss-Newton map instead",
-    "zinc-val/equidrift": "**equidrift** (`default`)",
-    "zinc-val/effort-4": "`default` with `effort=4`",
-    "zinc-val/effort-16": "`default` with `effort=16`",
-    "zinc-val/no-crossing": "`default` with all candidates embedded (`cross=False`)",
-    "zinc-val/no-mirror": "`default` without mirror images",
-    "zinc-val/no-refiner": "`default` without the refiner",
-    "zinc-val/selection-alone": "the choice by MMFF94 energy alone",
-    "zinc-val/no-selection": "`default` without the choice by energy",
-    "zinc-val/no-energy": "`default` without the steps down the learned energy",
-    "zinc-val/neither": "`default` without either",
-    "zinc-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: no pick of new torsions",
-    "zinc-val/etkdg": "ETKDG (RDKit)",
-    "zinc-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "zinc-test/equidrift": "**equidrift** (`default`)",
+    "zinc-test/effort-4": "`default` with `effort=4`",
+    "zinc-test/effort-16": "`default` with `effort=16`",
+    "zinc-test/no-crossing": "`default` with all candidates embedded (`cross=False`)",
+    "zinc-test/no-mirror": "`default` without mirror images",
+    "zinc-test/no-refiner": "`default` without the refiner",
+    "zinc-test/selection-alone": "the choice by MMFF94 energy alone",
+    "zinc-test/no-selection": "`default` without the choice by energy",
+    "zinc-test/no-energy": "`default` without the steps down the learned energy",
+    "zinc-test/neither": "`default` without either",
+    "zinc-test/etkdg-mmff-refine": "`etkdg-mmff-refine`: no pick of new torsions",
+    "zinc-test/turned": "`torsions-all`: bonds of the embedded candidate turned by the diffusion",
+    "zinc-test/turned-no-crossing": "`torsions-all` with all candidates turned (`cross=False`)",
+    "zinc-test/etkdg": "ETKDG (RDKit)",
+    "zinc-test/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "zinc-test/etkdg-mmff-lowest": "ETKDG + MMFF94, the lowest of four a conformer, no network",
+    "zinc-test-flexible/equidrift": "**equidrift** (`default`)",
+    "zinc-test-flexible/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "zinc-test-flexible/etkdg-mmff-lowest": "the lowest of four a conformer, no network",
+    "ensembles/equidrift": "**equidrift** (`default`)",
+    "ensembles/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
     "qm9/se3-invariant-diffusion-published": "SE(3)-invariant diffusion, published ¹",
     "qm9/geodiff-published": "GeoDiff, published ¹",
 }
@@ -45,15 +53,17 @@ def usable(value: Any) -> bool:
 
 
 def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
-    """A cell: the mean, or `mean / median`; bold where the mean is the best of its
-    column as printed.
+    """A cell: the mean with its standard error if it has one, or that `/ median`; bold
+    where the mean is the best of its column as printed.
     """
     _, metrics, decimals, _ = column
-    shown = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
-    if not shown:
+    means = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
+    if not means:
         return "–"
-    text = " / ".join(shown)
-    return f"**{text}**" if best is not None and shown[0] == f"{best:.{decimals}f}" else text
+    error = values.get(f"{metrics[0]}_se")
+    first = f"{means[0]} ± {error:.{decimals}f}" if usable(error) else means[0]
+    text = " / ".join([first, *means[1:]])
+    return f"**{text}**" if best is not None and means[0] == f"{best:.{decimals}f}" else text
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:

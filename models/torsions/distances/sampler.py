@@ -5,6 +5,7 @@ proposals with an exact density.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, MoleculeError
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.geometry import Floats
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import ELEMENTS
@@ -25,6 +27,7 @@ from equidrift.models.torsions.distances.flow import (
 )
 from equidrift.models.torsions.distances.graph import HeavyGraph, heavy_atoms
 from equidrift.models.torsions.distances.network import DistanceConfig, DistanceNetwork
+from equidrift.montecarlo.adapt import Fit
 from equidrift.montecarlo.densities import Block, GeometryDensity
 from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule, Proposal
@@ -36,6 +39,7 @@ TASK = "torsions-all"
 STEPS = 8  # calls of the network per draw
 KT_CONFORMERS_EV = 1.5 / KCAL_MOL_PER_EV  # wider than at 300 K: references lie up to 6 kcal/mol up
 ROWS_PER_CALL = 64
+BLOCK = 3  # torsions that a proposal draws at once
 DRAWS_PER_BLOCK = 2  # proposals of one block before another is drawn
 
 
@@ -56,8 +60,8 @@ def check_known(molecule: Molecule) -> None:
     """Raise `MoleculeError` for a molecule that the network cannot read."""
     if not set(molecule.numbers.tolist()) <= set(ELEMENTS):
         raise MoleculeError(
-            f"the torsion diffusion does not know an element of {molecule!r}; draw with "
-            "model='etkdg'"
+            f"the torsion diffusion does not know an element of {molecule!r}; take conformers of "
+            "model='etkdg', or other proposals"
         )
     if len(molecule.bonds) and not (molecule.bond_orders > 0).all():
         raise MoleculeError(
@@ -145,7 +149,7 @@ class DistanceDensity:
     ):
         check_known(molecule)
         step_sigmas(steps)
-        self.tree, self.weights, self.steps = tree, weights, steps
+        self.molecule, self.tree, self.weights, self.steps = molecule, tree, weights, steps
         self.graph, self.heavy = HeavyGraph.of(molecule, tree), heavy_atoms(molecule)
         distance_network(weights)  # a wrong name is told now
 
@@ -182,6 +186,8 @@ class DistanceProposer(TorsionProposer):
         Share of uniform proposals, from 0 to below 1.
     """
 
+    block_sizes = (None, BLOCK, 2, 1)
+
     def __init__(
         self, density: DistanceDensity, *, block_size: int | None = None, floor: float = 0.02
     ):
@@ -189,7 +195,7 @@ class DistanceProposer(TorsionProposer):
             density.tree,
             cast(GeometryDensity, density),  # `flow` takes the part of `at`
             block_size=block_size,
-            name="torsion-distances",
+            name=TASK,
         )
         if not 0 <= floor < 1:
             raise InputError(f"floor must be at least 0 and below 1, not {floor}; give 0.02")
@@ -224,13 +230,39 @@ class DistanceProposer(TorsionProposer):
             for x, q in zip(positions, log_q[made], strict=True)
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` is the inverse. The weights are named, not held."""
+        density = self.distances
+        return {
+            "proposer": TASK,
+            "molecule": molecule_to_dict(density.molecule),
+            "tree": self.tree.to_dict(),
+            "weights": str(density.weights),
+            "steps": density.steps,
+            "block_size": self.block_size,
+            "floor": self.floor,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DistanceProposer:
+        """The proposer that `to_dict` wrote."""
+        tree = TorsionTree.from_dict(data["tree"])
+        molecule = molecule_from_dict(data["molecule"])
+        density = DistanceDensity(molecule, tree, data["weights"], data["steps"])
+        return cls(density, block_size=data["block_size"], floor=data["floor"])
+
+
+def from_fit(fit: Fit, *, weights: str = TASK) -> DistanceProposer:
+    """A factory of `equidrift.registry.PROPOSERS`: nothing is learnt of the frames."""
+    return load_distance_proposer(fit.molecule, weights, tree=fit.tree, block_size=fit.block_size)
+
 
 def load_distance_proposer(
     molecule: Molecule,
     weights: str | Path,
     *,
     tree: TorsionTree | None = None,
-    block_size: int | None = 3,
+    block_size: int | None = BLOCK,
     steps: int = STEPS,
     floor: float = 0.02,
 ) -> DistanceProposer:

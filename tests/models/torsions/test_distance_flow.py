@@ -31,6 +31,7 @@ from equidrift.models.torsions.distances.sampler import (
 )
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.records import Molecule
+from equidrift.testing.proposer import ProposerContract
 from equidrift.torsions import TorsionTree
 from tests.models.networks import conformer
 from tests.models.torsions.ensembles import saved
@@ -222,6 +223,18 @@ def test_proposals_drawn_ahead_carry_the_density_of_the_way_back(weights):
     assert len(moves) == 2
     back = proposer.propose_independent(moves[0].positions_A, 1, kT_eV=KT_EV, rng=rng)[0]
     assert back.info["log_q_current"] == pytest.approx(moves[0].info["log_q"], abs=1e-4)
+
+
+class TestContract(ProposerContract):
+    """Of a proposer of random weights; its plain form names the file."""
+
+    @pytest.fixture
+    def model(self, weights: Path) -> DistanceProposer:
+        molecule, _ = conformer("CCOCC")
+        return load_distance_proposer(molecule, weights, block_size=1, steps=3)
+
+    def start_A(self) -> np.ndarray:
+        return conformer("CCOCC")[1].copy()
 
 
 def test_noise_is_left_or_taken_away_by_the_last_step():

@@ -65,7 +65,8 @@ ENSEMBLES: tuple[Column, ...] = (
 # parts of `equidrift bench conformers` with tables of their own, and what stands before these
 CONFORMER_PARTS = {
     "zinc-test": "{} drug-size molecules of ZINC's test part:",
-    "zinc-test-flexible": "{} others of them, with seven and more rotatable bonds:",
+    "zinc-test-flexible": "{} molecules of ZINC's test part with seven and more rotatable "
+    "bonds, some of them those above:",
     "ensembles": "What the ensembles are for: {} molecules of QM9, every conformer (at most 32) "
     "relaxed by GFN2-xTB; median errors of the Boltzmann means at 298 K and of the lowest energy "
     "beside those of the references:",

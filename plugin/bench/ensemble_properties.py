@@ -13,13 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
-from ase.units import kB
 from numpy.typing import NDArray
 
 from equidrift.adapters.ase.xtb import gfn2_relax, gfn2_values
 from equidrift.bench.machine import System
 from equidrift.bench.rows import medians
-from equidrift.units import KCAL_MOL_PER_EV
+from equidrift.units import BOLTZMANN_EV_PER_K, KCAL_MOL_PER_EV
 
 TEMPERATURE_K = 298.15
 MOST_CONFORMERS = 32  # of a molecule, as the protocol has it
@@ -33,7 +32,7 @@ def properties(values: dict[str, Array]) -> dict[str, float]:
     if not good.any():
         return dict.fromkeys(("energy", "lowest", "gap", "dipole"), float("nan"))
     energies = energies[good]
-    weights = np.exp(-(energies - energies.min()) / (kB * TEMPERATURE_K))
+    weights = np.exp(-(energies - energies.min()) / (BOLTZMANN_EV_PER_K * TEMPERATURE_K))
     weights /= weights.sum()
     return {
         "energy": KCAL_MOL_PER_EV * float(weights @ energies),

@@ -22,11 +22,16 @@ def with_refiner(weights: str, **options: Any) -> Chain:
     return default(refiner=weights, **options)
 
 
-def with_turns(weights: str = "torsions-all", device: str | None = None, **options: Any) -> Chain:
-    """The default from embedded conformers whose bonds are turned by the torsion
+def with_turns(
+    weights: str = "torsions-all",
+    device: str | None = None,
+    start: str = "etkdg",
+    **options: Any,
+) -> Chain:
+    """The default from conformers of `start` whose bonds are turned by the torsion
     diffusion of these weights.
     """
-    turned = host_function("torsions", "turned")(weights, device=device)
+    turned = host_function("torsions", "turned")(weights, start=start, device=device)
     return default(start=turned, device=device, **options)
 
 

@@ -107,7 +107,7 @@ MEANINGS = {
     "diffusion-local": "a diffusion on the torus fitted to the adaptive phase, noised to a level "
     "and back",
     "torsions-all": "the trained torsion diffusion of the conformer models, which sees all "
-    "distances: blocks of up to three torsions with the exact density of its sampler; nothing is "
+    "distances: all torsions or blocks of them, with the exact density of its sampler; nothing is "
     "fitted",
     "histogram": "a smoothed histogram of up to three torsions",
     "mixture": "a mixture of wrapped normals over all torsions",

@@ -57,13 +57,19 @@ def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
     where the mean is the best of its column as printed.
     """
     _, metrics, decimals, _ = column
-    means = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
-    if not means:
+    if not any(usable(values.get(name)) for name in metrics):
         return "–"
-    error = values.get(f"{metrics[0]}_se")
-    first = f"{means[0]} ± {error:.{decimals}f}" if usable(error) else means[0]
-    text = " / ".join([first, *means[1:]])
-    return f"**{text}**" if best is not None and means[0] == f"{best:.{decimals}f}" else text
+    # a mean that a molecule without a sample makes infinite is no number
+    shown = [
+        f"{values[name]:.{decimals}f}" if usable(values.get(name)) else "–"
+        for name in metrics
+        if name in values
+    ]
+    mean, error = shown[0], values.get(f"{metrics[0]}_se")
+    if usable(error):
+        shown[0] += f" ± {error:.{decimals}f}"
+    text = " / ".join(shown)
+    return f"**{text}**" if best is not None and mean == f"{best:.{decimals}f}" else text
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:

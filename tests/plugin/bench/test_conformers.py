@@ -4,12 +4,14 @@ counts and standard errors.
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
+
 import numpy as np
 import pytest
 from ase.units import kB
-from rdkit import Chem
 
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
+from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.bench import conformers
 from equidrift.bench.ensemble_properties import TEMPERATURE_K, ensemble_errors, properties
 from equidrift.bench.machine import shipped, silent
@@ -17,6 +19,7 @@ from equidrift.checks.geometry import GeometryCheck
 from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule
 from equidrift.registry import make_model
+from equidrift.torsions import TorsionTree
 from equidrift.units import KCAL_MOL_PER_EV
 
 
@@ -40,23 +43,33 @@ def test_drug_size_rows_have_errors_and_counts_for_every_stage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "heavy"),
+    ("name", "count", "heavy"),
     [
-        ("references_qm9.npz", 50, (5, 9)),
+        ("references_qm9.npz", 56, (5, 9)),
         ("references_zinc.npz", 24, (12, 40)),
-        ("references_flexible.npz", 12, (12, 40)),
+        ("references_flexible.npz", 7, (12, 40)),
     ],
 )
 def test_the_references_of_the_package_are_right_and_of_molecules_nothing_was_trained_on(
-    name: str, least: int, heavy: tuple[int, int]
+    name: str, count: int, heavy: tuple[int, int]
 ) -> None:
+    with as_file(files("equidrift.bench") / name) as path:
+        stored = np.load(path, allow_pickle=False)
+        energies = np.split(stored["E"], stored["conf_offset"][1:-1])
+    assert max(map(np.ptp, energies)) * KCAL_MOL_PER_EV < 6.0 + 1e-6
     systems = shipped(name, None)
-    assert len(systems) >= least
+    assert len(systems) == count
     for molecule, known in systems:
-        mol = Chem.MolFromSmiles(molecule.smiles)
-        assert held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) == "test"
+        assert held_out(flat_smiles(molecule)) == "test"
         assert heavy[0] <= (molecule.numbers > 1).sum() <= heavy[1]
         assert set(GeometryCheck(molecule)(known)) == {""}
+
+
+def test_molecules_of_many_torsions_are_a_part_of_their_own() -> None:
+    chosen = conformers.flexible()
+    assert len(chosen) >= 10 and len({one.smiles for one, _ in chosen}) == len(chosen)
+    assert min(TorsionTree.of(one).n_torsions for one, _ in chosen) == 7
+    assert len(shipped("references_flexible.npz", None)) < len(chosen)
 
 
 @pytest.mark.parametrize("label", conformers.DRUG_ROWS)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from equidrift.engine.chain import Chain
 from equidrift.registry import host_function
 
 
-def default(**options: Any) -> Chain:
+def default(name: str = "default", **options: Any) -> Chain:
     """The default of `equidrift sample`: ETKDG, MMFF94, the pick of new or low
     conformers, the refiner, and from 30 atoms on the learned energy. With a refiner of
     your own, that one alone refines.
     """
     own = {} if "refiner" in options else {"energy": "conformer-energy"}
-    return Chain("default", **{**own, **options})
+    return Chain(name, **{**own, **options})
 
 
 def with_refiner(weights: str, **options: Any) -> Chain:
@@ -32,7 +33,7 @@ def with_turns(
     diffusion of these weights.
     """
     turned = host_function("torsions", "turned")(weights, start=start, device=device)
-    return default(start=turned, device=device, **options)
+    return default(Path(weights).name, start=turned, device=device, **options)
 
 
 def etkdg_refine(**options: Any) -> Chain:

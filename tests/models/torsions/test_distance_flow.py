@@ -297,3 +297,10 @@ def test_starts_have_the_limit_and_the_candour_of_what_makes_them(weights, monke
     assert not model.never_embeds(molecule)
     monkeypatch.setattr(type(model.start), "never_embeds", lambda *_: True)
     assert model.never_embeds(molecule)
+
+
+def test_shipped_weights_turn_candidates_of_the_default_chain_by_their_name():
+    ensemble = equidrift.sample("CC[C@H](C)C(=O)NCCOC", 4, model="torsions-all", seed=3)
+    assert ensemble.valid.all() and ensemble.provenance["model"] == "torsions-all"
+    again = equidrift.sample("CC[C@H](C)C(=O)NCCOC", 2, model="torsions-all", seed=3)
+    assert np.allclose(again.positions_A, ensemble.positions_A[:2], atol=1e-3)  # float32

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # torsions-all.sh FOLDER [BUDGET] [MOLECULES]: MMFF94 ensembles of training molecules (.75 s of a core each, 10,000 if not
-# given), packed, and the training of the torsion diffusion with all distances in view (BUDGET of a core, 5h if not given).
+# given), packed, and the training of the torsion diffusion with all distances in view on from the shipped weights (BUDGET of a core, 5h if not given).
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,6 +14,7 @@ mkdir -p "$folder/ensembles"
 cat >"$folder/torsions-all.yaml" <<YAML
 name: torsions-all
 data: [$folder/packed.npz]
+init: torsions-all
 network: {width: 64, rounds: 4}
 schedule: {learning_rate: 0.001, warmup_steps: 200}
 molecules: 8

@@ -145,7 +145,8 @@ def parts_of(full: bool, say: Progress) -> Parts:
     ensembles = FULL_ENSEMBLES if full else QUICK_ENSEMBLES
 
     def of_drugs(part: str) -> list[Row]:
-        return drug_rows("zinc-test", shipped(DRUGS, drugs), DRUG_PARTS[part][not full], say)
+        in_full, in_short = DRUG_PARTS[part]
+        return drug_rows("zinc-test", shipped(DRUGS, drugs), in_full if full else in_short, say)
 
     return {
         "qm9": lambda: of_qm9("qm9", lambda systems: small_rows(systems, full, say)),

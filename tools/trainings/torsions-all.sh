@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # torsions-all.sh FOLDER [BUDGET] [MOLECULES]: MMFF94 ensembles of training molecules (.75 s of a core each, 10,000 if not
-# given), packed, and the training of the torsion diffusion with all distances in view on from the shipped weights (BUDGET of a core, 5h if not given).
+# given), packed, and the training of the torsion diffusion with all distances in view
+# on from the shipped weights (BUDGET of a core, 5h if not given).
 # Called again it goes on where it stopped. Wants EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -114,6 +114,7 @@ MEANINGS = {
     "uniform": "uniform torsions",
     "none": "plain dynamics",
 }
+FITS_NOTHING = ("uniform", "torsions-all")  # so that no frames are gathered for them
 _LARGEST_TABLE = 2  # torsions; more at once are drawn by the diffusion
 
 
@@ -248,7 +249,7 @@ def adapt(
         if found is not None:
             return found
         explorer = Alternating(turns, *explorer.proposers)
-    if kind == "uniform":
+    if kind in FITS_NOTHING:
         frames = advance(explorer, half)[0][-1:]
     else:
         frames = _explored(advance, lambda x: factory(fit.replace(frames_A=x)), explorer, half)

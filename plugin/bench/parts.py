@@ -77,7 +77,7 @@ def chosen_parts(text: str | None, parts: Collection[str]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in parts:
-            raise UnknownNameError("part of the benchmark", name, parts)
+            raise UnknownNameError("part (--parts)", name, parts)
     return [name for name in parts if name in names]
 
 
@@ -99,7 +99,8 @@ def measured(name: str, parts: Parts, only: str | None, into: str | None) -> dic
     Raises
     ------
     InputError
-        If `into` holds no result of this benchmark; UnknownNameError for another part.
+        If `into` cannot be written, or holds no result of this benchmark;
+        UnknownNameError for another part: all before anything is measured.
     """
     chosen = chosen_parts(only, parts)
     earlier = None if into is None else earlier_result(Path(into), name)

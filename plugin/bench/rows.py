@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.bench.machine import commit, machine
 from equidrift.errors import InputError
+from equidrift.files.formats import check_writable
 
 Row = dict[str, Any]  # "row": SYSTEM/METHOD, "values": metric -> number
 SE = "_se"  # ends the name of a standard error
@@ -50,9 +51,10 @@ def table(name: str, rows: Iterable[Row]) -> dict[str, Any]:
 def earlier_result(path: Path, name: str) -> dict[str, Any] | None:
     """What an earlier run of a benchmark left in a JSON file; None if there is none.
 
-    Raises `InputError` if the file holds anything else.
+    Raises `InputError` if the file holds anything else, or cannot be written.
     """
     if not path.exists():
+        check_writable(path)
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +63,8 @@ def earlier_result(path: Path, name: str) -> dict[str, Any] | None:
         fits = False
     if not fits:
         raise InputError(
-            f"{str(path)!r} holds no result of `equidrift bench {name} --json`; give another file"
+            f"--into: {str(path)!r} holds no result of `equidrift bench {name} --json`; "
+            "give another file"
         )
     return dict(found)
 

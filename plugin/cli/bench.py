@@ -12,6 +12,8 @@ import typer
 
 from equidrift.cli.options import Overwrite, Plot, SummaryAsJson
 from equidrift.cli.request import command_of
+from equidrift.cli.values import checked, option
+from equidrift.files.formats import check_writable
 from equidrift.registry import BENCHMARKS, resolve
 
 OF_PARTS = ("conformers", "molecules", "sampling", "fields", "trajectories", "backbones", "poses")
@@ -26,6 +28,10 @@ ONLY_OF = {
 FULL_HELP = (
     "Run the long form, which the docs quote. Default: a short form of at most ten minutes on two "
     "cores."
+)
+INTO_HELP = (
+    "With the benchmarks of --parts: put the rows into this JSON file after every part; other rows "
+    "that it holds stay, with the commit of their own. Default: the result is printed alone."
 )
 
 
@@ -55,16 +61,9 @@ class Request:
             "answered by a list of them. Default: all.",
         ),
     ] = None
-    into: Annotated[
-        Path | None,
-        typer.Option(
-            "--into",
-            metavar="FILE",
-            help="With the same: put the rows into this JSON file after every part; other rows "
-            "that it holds stay, with the commit of their own. Default: the result is printed "
-            "alone.",
-        ),
-    ] = None
+    into: Annotated[Path | None, option(checked(check_writable, "FILE"), INTO_HELP, "--into")] = (
+        None
+    )
     references: Annotated[
         Path | None,
         typer.Option(
@@ -108,9 +107,9 @@ class Request:
         given = {name: str(value) for name, value in asked.items() if value is not None}
         for name in given:
             if self.name not in ONLY_OF[name]:
-                option = "input" if name == "molecules" else name
+                flag = "input" if name == "molecules" else name
                 raise InputError(
-                    f"--{option} is an option of {', '.join(ONLY_OF[name])}; not of {self.name}"
+                    f"--{flag} is an option of {', '.join(ONLY_OF[name])}; not of {self.name}"
                 )
         if "drugs" in given and len(given) > 1:
             other = next(name for name in given if name != "drugs")

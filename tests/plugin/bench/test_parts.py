@@ -45,6 +45,8 @@ def test_what_was_measured_before_a_failure_is_in_the_file(tmp_path: Path) -> No
     assert [r["row"] for r in json.loads(file.read_text())["rows"]] == ["a/1"]
     with pytest.raises(InputError, match="holds no result of `equidrift bench y --json`"):
         measured("y", {}, None, str(file))
+    with pytest.raises(InputError, match="no folder"):
+        measured("y", {"a": fails}, None, str(tmp_path / "none" / "bench.json"))
 
 
 @pytest.mark.parametrize("name", [name for name in OF_PARTS if name != "molecules"])
@@ -56,7 +58,7 @@ def test_every_benchmark_of_parts_tells_which_it_has(
     (tmp_path / "gfn2_conformers" / "qm9_val.npz").touch()
     monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
     run = import_module(f"equidrift.bench.{name}").run
-    with pytest.raises(EquidriftError, match="unknown part of the benchmark 'none'"):
+    with pytest.raises(EquidriftError, match=r"unknown part \(--parts\) 'none'"):
         run(parts="none")
 
 

@@ -28,6 +28,57 @@ def superposed(moving: Floats, onto_from: Floats, onto: Floats) -> Floats:
     return turned
 
 
+def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> Floats:
+    """RMSD after superposition between all structures of two sets, the least over
+    renumberings of the atoms.
+
+    Parameters
+    ----------
+    first_A, second_A : (r, n, 3) and (g, n, 3)
+        Positions.
+    orders : (p, n) array of int
+        Atoms of `second_A` in the order in which they are laid on those of `first_A`.
+
+    Returns
+    -------
+    (r, g) array, to 1e-6 A; to 1e-3 A for structures on a line, and of one on itself.
+    """
+    a = first_A - first_A.mean(axis=1, keepdims=True)
+    b = second_A - second_A.mean(axis=1, keepdims=True)
+    (r, n), g = a.shape[:2], len(b)
+    columns = a.transpose(0, 2, 1).reshape(3 * r, n)
+    overlap = np.full((r, g), -np.inf)
+    for order in orders:
+        product = columns @ b[:, order].transpose(1, 0, 2).reshape(n, 3 * g)
+        overlap = np.maximum(overlap, _overlaps(product.reshape(r, 3, g, 3)))
+    squares = np.square(a).sum(axis=(1, 2))[:, None] + np.square(b).sum(axis=(1, 2))
+    out: Floats = np.sqrt(np.maximum(squares - 2 * overlap, 0.0) / n)
+    return out
+
+
+def _overlaps(h: Floats) -> Floats:
+    """The trace (r, g) that the best rotation gives covariances (r, 3, g, 3): the sum of
+    the singular values s1 > s2 > s3, the last one signed by the determinant.
+
+    s1**2 is the largest root of a cubic, in closed form.
+    """
+    a, b, c, d, e, f, g, h_, i = (h[:, j, :, k] for j in range(3) for k in range(3))
+    xx, yy, zz = a * a + d * d + g * g, b * b + e * e + h_ * h_, c * c + f * f + i * i
+    xy, xz, yz = a * b + d * e + g * h_, a * c + d * f + g * i, b * c + e * f + h_ * i
+    mean = (xx + yy + zz) / 3
+    x, y, z = xx - mean, yy - mean, zz - mean
+    size = np.sqrt((x * x + y * y + z * z + 2 * (xy * xy + xz * xz + yz * yz)) / 6) + 1e-300
+    half = x * (y * z - yz * yz) - xy * (xy * z - yz * xz) + xz * (xy * yz - y * xz)
+    angle = np.arccos(np.clip(half / size / size / size / 2, -1.0, 1.0)) / 3
+    largest = mean + 2 * size * np.cos(angle)
+    first = np.sqrt(largest)
+    determinant = a * (e * i - f * h_) - b * (d * i - f * g) + c * (d * h_ - e * g)
+    # (s2 + s3)**2 is s2**2 + s3**2 + 2 s2 s3, and s1 s2 s3 is the determinant
+    product = np.divide(determinant, first, out=np.zeros_like(first), where=first > 0)
+    out: Floats = first + np.sqrt(np.maximum(3 * mean - largest + 2 * product, 0.0))
+    return out
+
+
 def wrap(phi: ArrayLike) -> Floats:
     """Angles brought to [-pi, pi)."""
     out: Floats = (np.asarray(phi, np.float64) + np.pi) % (2 * np.pi) - np.pi

@@ -75,9 +75,10 @@ def sample(  # noqa: PLR0913 - public
     effort : int, optional
         Candidates for each conformer that is chosen by energy, 1 to 20; the time for a
         conformer grows with it. None for the model's own number (8).
-    select : {"auto", "energy", "diverse", "none"}, optional
-        Which candidates are taken: the lowest, new ones, or as they come. None leaves
-        it to the model, whose "auto" is "energy" from 30 atoms on.
+    select : {"auto", "coverage", "energy", "diverse", "none"}, optional
+        Which candidates are taken: those that the low ones lie nearest to, the lowest
+        new ones, the first new ones, or as they come. None leaves it to the model, whose
+        "auto" is "coverage" from 30 atoms on.
     preset : {"fast", "ensemble", "docking", "macrocycle"}, optional
         Values for several of these options at once (`equidrift.engine.presets`); what
         is given beside it wins.

@@ -58,14 +58,17 @@ ROWS: dict[str, tuple[str, int]] = {
 }
 # measured on every third molecule
 SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
-LOWEST = {"refiner": None, "energy": None, "select": "energy", "cross": False, "effort": 4}
+PLAIN = {"refiner": None, "energy": None, "cross": False, "effort": 4}
+LOWEST, COVERING = {**PLAIN, "select": "energy"}, {**PLAIN, "select": "coverage"}
 # row -> (model, its options, network calls of one conformer): `default` in full, with other
 # efforts, and with single stages taken away or alone
 DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "etkdg": ("etkdg", {}, 0),
     "etkdg-mmff": ("etkdg-mmff", {}, 0),
-    # of four embeddings a conformer the lowest MMFF94 energies: about the price of the default
+    # of four embeddings a conformer the lowest MMFF94 energies, or those that stand for most low
+    # ones: about the price of the default
     "etkdg-mmff-lowest": ("default", LOWEST, 0),
+    "etkdg-mmff-coverage": ("default", COVERING, 0),
     "equidrift": ("default", {}, 2 + ENERGY_STEPS),
     "effort-4": ("default", {"effort": 4}, 2 + ENERGY_STEPS),
     "effort-16": ("default", {"effort": 16}, 2 + ENERGY_STEPS),
@@ -73,8 +76,9 @@ DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "no-mirror": ("default", {"mirror": False}, 2 + ENERGY_STEPS),
     "no-selection": ("default", {"select": "diverse"}, 2 + ENERGY_STEPS),
     "no-refiner": ("default", {"refiner": None, "energy": "conformer-energy"}, ENERGY_STEPS),
-    "no-energy": ("default", {"energy": None, "select": "energy"}, 2),
-    "selection-alone": ("default", {"refiner": None, "energy": None, "select": "energy"}, 0),
+    "no-energy": ("default", {"energy": None, "select": "coverage"}, 2),
+    "selection-alone": ("default", {"refiner": None, "energy": None, "select": "coverage"}, 0),
+    "lowest": ("default", {"select": "energy"}, 2 + ENERGY_STEPS),
     "neither": ("default", {"energy": None}, 2),
     "etkdg-mmff-refine": ("etkdg-mmff-refine", {}, 2),
     # one of eight candidates, then all, with bonds turned by the torsion diffusion
@@ -84,12 +88,15 @@ DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
 # part -> its rows in the long form and in the short one
 DRUG_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "drugs": (
-        ("etkdg", "etkdg-mmff", "etkdg-mmff-lowest", "equidrift", "effort-4", "effort-16"),
+        (
+            *("etkdg", "etkdg-mmff", "etkdg-mmff-lowest", "etkdg-mmff-coverage"),
+            *("equidrift", "effort-4", "effort-16"),
+        ),
         ("etkdg-mmff", "equidrift"),
     ),
     "stages": (
         (
-            *("no-crossing", "no-mirror", "no-selection", "no-refiner", "no-energy"),
+            *("lowest", "no-crossing", "no-mirror", "no-selection", "no-refiner", "no-energy"),
             *("selection-alone", "neither", "etkdg-mmff-refine"),
         ),
         ("no-energy",),
@@ -97,7 +104,7 @@ DRUG_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "turns": (("turned", "turned-no-crossing"), ("turned",)),
 }
 MANY_TORSIONS = 7
-FLEXIBLE_ROWS = ("etkdg-mmff", "etkdg-mmff-lowest", "equidrift")
+FLEXIBLE_ROWS = ("etkdg-mmff", "etkdg-mmff-lowest", "etkdg-mmff-coverage", "equidrift")
 ENSEMBLE_ROWS = {label: ROWS[label][0] for label in ("etkdg-mmff", "equidrift")}
 # of these rows GFN2-xTB relaxes a sample of every molecule
 RELEASED = ("etkdg-mmff", "equidrift", "no-refiner", "no-energy", "etkdg-mmff-refine", "turned")

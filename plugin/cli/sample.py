@@ -39,9 +39,9 @@ EFFORT_HELP = (
 )
 SELECT = one_of("selection", SELECTIONS)
 SELECT_HELP = (
-    "Which candidates become conformers: the lowest that are new (energy), the first that are new "
-    "(diverse), or all as they are drawn (none). Default: auto, which is energy from 30 atoms on, "
-    "else diverse."
+    "Which candidates become conformers: those that the low ones lie nearest to (coverage), the "
+    "lowest that are new (energy), the first that are new (diverse), or all as they are drawn "
+    "(none). Default: auto, which is coverage from 30 atoms on, else diverse."
 )
 SOLVENT_HELP = "Implicit solvent (ALPB) of --relax gfn2, such as water. Default: vacuum."
 DISTINCT_HELP = (

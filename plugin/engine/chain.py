@@ -16,6 +16,7 @@ from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import DiversePick, KeptPool, blocks_of
 from equidrift.engine.capabilities import ConditionalConformerModel
+from equidrift.engine.energy_pick import EnergyPick
 from equidrift.engine.fields import (
     Relaxed,
     field_of,
@@ -24,8 +25,7 @@ from equidrift.engine.fields import (
     relaxed_around,
     relaxed_holding,
 )
-from equidrift.engine.lowest import LowestPick
-from equidrift.engine.presets import check_choice
+from equidrift.engine.presets import BY_ENERGY, check_choice
 from equidrift.engine.refining import Marked, better_of, knows_elements
 from equidrift.errors import InputError
 from equidrift.protocols import (
@@ -57,11 +57,13 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     Samples are made in blocks of 64 consecutive indices. Everything in a block follows
     from its first seed: a sample is a function of its seed alone (which holds the
     index), and the first m of n samples are those of a run of m. Within a block the
-    selection "energy" draws `effort` candidates for each sample, relaxes them, and
-    gives each sample the lowest of the candidates so far that differs from the samples
-    before it in some torsion, by the learned energy, or by the force field's for elements
-    that this lacks. "diverse" takes the first such candidate of a few, before it is
-    relaxed; if none differs, the sample's own draw.
+    selections "coverage" and "energy" draw `effort` candidates for each sample, relax
+    them, and rank them by the learned energy, or by the force field's for elements that
+    this lacks. With "coverage" the first sample takes the lowest, and each that follows
+    the one that brings most of the candidates so far, the low ones above all, nearer to a
+    sample. With "energy" each takes the lowest that differs from the samples before it in
+    some torsion. "diverse" takes the first such candidate of a few, before it is relaxed;
+    if none differs, the sample's own draw.
 
     Parameters
     ----------
@@ -77,17 +79,17 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         Name of the learned energy that goes on from the refiner for molecules of 30
         atoms and more, and refines those with elements that the refiner does not know;
         None for the refiner alone.
-    select : {"auto", "energy", "diverse", "none"}
-        Which candidates are taken. "auto" is "energy" for molecules of 30 atoms and
+    select : {"auto", "coverage", "energy", "diverse", "none"}
+        Which candidates are taken. "auto" is "coverage" for molecules of 30 atoms and
         more that MMFF94 knows, by its energies alone if the learned energy lacks one of
         the elements; "diverse" for others, and without a learned energy.
     effort : int
-        Candidates for each conformer with the selection "energy", 1 to 20; the time for
-        a conformer grows with it.
+        Candidates for each conformer with the selections "coverage" and "energy", 1 to
+        20; the time for a conformer grows with it.
     candidates : int
         Draws of a sample at most with the selection "diverse", 1 for no pick.
     cross : bool
-        Make the further candidates of the selection "energy" by crossing: a relaxed
+        Make the further candidates of these selections by crossing: a relaxed
         conformer with some torsions of others. False draws each of them from the start.
     mirror : bool
         Offer mirror images of candidates, too, if the molecule has no prescribed
@@ -210,17 +212,17 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         return self.energy.expected_rmsd_A(molecule, positions_A)
 
     def selection_of(self, molecule: Molecule) -> str:
-        """How conformers of this molecule are chosen: "energy", "diverse" or "none"."""
+        """How conformers of this molecule are chosen, one of `SELECTIONS` but "auto"."""
         if self.select != "auto":
             return self.select
         large = molecule.n_atoms >= ENERGY_ATOMS
         # without the learned energy, which lacks some elements, MMFF94's alone is still better
         ranked = self.energy is not None and self._field(molecule) == "MMFF94"
-        return "energy" if large and ranked else "diverse"
+        return "coverage" if large and ranked else "diverse"
 
     def cost(self, molecule: Molecule) -> int:
         """The work for a conformer of this molecule, in plain draws."""
-        if self.selection_of(molecule) != "energy":
+        if self.selection_of(molecule) not in BY_ENERGY:
             return 1
         return CANDIDATE_COST * self.effort
 
@@ -299,7 +301,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """What provenance says of a molecule beside the chain's name."""
         ways, field = self.refiners_of(molecule), self._field(molecule)
         out: dict[str, Any] = {"selection": self.selection_of(molecule)}
-        if out["selection"] == "energy":
+        if out["selection"] in BY_ENERGY:
             out["effort"] = self.effort
             out["candidates"] = "drawn and crossed" if self.cross else "drawn"
         if ways:
@@ -327,12 +329,12 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
 
     def _begun(self, molecule: Molecule, seeds: NDArray[np.int64]) -> Marked:
         """What the refiner begins with: chosen conformers, relaxed, block by block."""
-        by_energy = self.selection_of(molecule) == "energy"
+        by_energy = self.selection_of(molecule) in BY_ENERGY
         positions = np.full((len(seeds), molecule.n_atoms, 3), np.nan)
         energies = np.full(len(seeds), np.nan)
         for rows, first, slots in blocks_of(seeds, BLOCK):
             if by_energy:
-                made = self._lowest(molecule)(first, slots, self.kept_pool)
+                made = self._picked(molecule)(first, slots, self.kept_pool)
                 positions[rows], energies[rows], self.kept_pool = made
             else:
                 positions[rows] = self._diverse(molecule)(first, slots)
@@ -350,7 +352,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.known(molecule),
         )
 
-    def _lowest(self, molecule: Molecule) -> LowestPick:
+    def _picked(self, molecule: Molecule) -> EnergyPick:
         known = self.known(molecule)
 
         def relax(positions_A: NDArray[np.float64]) -> Relaxed:
@@ -358,7 +360,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
                 return relaxed_holding(molecule, positions_A, known)
             return relaxed(molecule, positions_A, num_threads=self.num_threads)
 
-        return LowestPick(
+        return EnergyPick(
             molecule,
             lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
             relax,
@@ -366,6 +368,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.effort,
             self.cross,
             self.mirror,
+            self.selection_of(molecule) == "coverage",
             known,
         )
 
@@ -386,8 +389,8 @@ def _check(relax: str, select: str, effort: int, candidates: int) -> None:
     if relax not in ("mmff", "none"):
         raise InputError(f"relax must be 'mmff' or 'none' within a chain, not {relax!r}")
     check_choice(select, effort)
-    if select == "energy" and relax == "none":
+    if select in BY_ENERGY and relax == "none":
         raise InputError(
-            "select='energy' compares energies of relaxed conformers; use relax='mmff'"
+            f"select={select!r} compares energies of relaxed conformers; use relax='mmff'"
         )
     check_count("candidates", candidates)

@@ -9,13 +9,24 @@ from equidrift.engine.chain import Chain
 from equidrift.registry import host_function
 
 
-def default(name: str = "default", **options: Any) -> Chain:
+def default(name: str = "default", *, energy: str | None = "auto", **options: Any) -> Chain:
     """The default of `equidrift sample`: ETKDG, MMFF94, the pick of new or low
-    conformers, the refiner, and from 30 atoms on the learned energy. With a refiner of
-    your own, that one alone refines.
+    conformers, the refiner, and from 30 atoms on the learned energy.
+
+    Parameters
+    ----------
+    name : str
+        For provenance.
+    energy : str or None
+        Name of the learned energy, which goes on from the refiner for molecules of 30
+        atoms and more; None for the refiner alone. "auto" is "conformer-energy", and
+        none with a refiner of your own.
+    **options
+        Of `Chain`.
     """
-    own = {} if "refiner" in options else {"energy": "conformer-energy"}
-    return Chain(name, **{**own, **options})
+    if energy == "auto":
+        energy = None if "refiner" in options else "conformer-energy"
+    return Chain(name, energy=energy, **options)
 
 
 def with_refiner(weights: str, **options: Any) -> Chain:

@@ -39,17 +39,18 @@ class Torsions:
         """Whether torsions (k,) differ from each row of `taken_deg` (m, k) by more than
         the threshold in at least one.
         """
-        if not len(taken_deg):
-            return True
-        if not len(self.atoms):
-            return False
+        return bool(self.differ(taken_deg, angles_deg).all())
+
+    def differ(
+        self, many_deg: NDArray[np.float64], angles_deg: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Which rows (m,) of `many_deg` (m, k) differ from torsions (k,) by more than the
+        threshold in at least one.
+        """
         period = 360.0 / self.fold
-        gap = np.abs(taken_deg - angles_deg) % period
-        return bool(
-            (np.minimum(gap, period - gap) > np.minimum(self.threshold_deg, 0.4 * period))
-            .any(1)
-            .all()
-        )
+        gap = np.abs(many_deg - angles_deg) % period
+        differs = np.minimum(gap, period - gap) > np.minimum(self.threshold_deg, 0.4 * period)
+        return np.asarray(differs.any(axis=1))
 
 
 def count_repeats(molecule: Molecule, positions_A: NDArray[np.float64]) -> int:

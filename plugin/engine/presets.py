@@ -9,7 +9,8 @@ from typing import Any
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, UnknownNameError
 
-SELECTIONS = ("auto", "energy", "diverse", "none")  # which candidates become conformers
+SELECTIONS = ("auto", "coverage", "energy", "diverse", "none")  # which become conformers
+BY_ENERGY = ("coverage", "energy")  # those that rank relaxed candidates
 MOST_EFFORT = 20  # candidates for a conformer
 
 # preset -> options of `equidrift.sample` and the values it gives them

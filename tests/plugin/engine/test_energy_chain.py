@@ -11,11 +11,13 @@ import pytest
 
 import equidrift
 from equidrift.adapters.rdkit.relaxing import mmff_relax
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import ENERGY_ATOMS, Chain
 from equidrift.engine.chains import default
 from equidrift.engine.conformers import make_settings
+from equidrift.engine.presets import BY_ENERGY
 from equidrift.engine.tasks import BATCH_ATOMS
 from equidrift.errors import InputError
 from equidrift.records import Molecule
@@ -36,10 +38,10 @@ def chain() -> Chain:
     ("smiles", "refiner", "selection"),
     [
         ("CCCO", "refine", "diverse"),
-        (LARGE, "refine + conformer-energy", "energy"),
+        (LARGE, "refine + conformer-energy", "coverage"),
         ("CCBr", "conformer-energy", "diverse"),  # no bromine in the refiner's training data
-        (LARGE + "CBr", "conformer-energy", "energy"),
-        ("C[Si](C)(C)CCCCCCCCO", None, "energy"),  # no silicon in either's: by MMFF94 alone
+        (LARGE + "CBr", "conformer-energy", "coverage"),
+        ("C[Si](C)(C)CCCCCCCCO", None, "coverage"),  # no silicon in either's: by MMFF94 alone
         ("OB(O)CCCCCCCCCO", None, "diverse"),  # no boron in MMFF94
         ("C[Si](C)(C)C", None, "diverse"),
     ],
@@ -63,7 +65,7 @@ def test_default_chooses_and_refines_by_the_energy_when_atoms_are_held() -> None
     assert conditions is not None
     held = chain().conditioned(conditions)
     assert [way.name for way in held.refiners_of(molecule)] == ["refine", "conformer-energy"]
-    assert held.selection_of(molecule) == "energy" and held.origin(molecule)["effort"] == 2
+    assert held.selection_of(molecule) == "coverage" and held.origin(molecule)["effort"] == 2
     assert held.expected_rmsd_A(molecule, np.zeros((1, molecule.n_atoms, 3))) is None
 
 
@@ -109,8 +111,9 @@ def test_energy_lowers_conformers_that_it_refines() -> None:
     assert (energy.energies_eV(molecule, moved) < energy.energies_eV(molecule, raw)).all()
 
 
-def test_selection_by_energy_is_a_function_of_the_seed_alone() -> None:
-    model = Chain(refiner=None, select="energy", effort=3, num_threads=1)
+@pytest.mark.parametrize("select", BY_ENERGY)
+def test_selection_by_energy_is_a_function_of_the_seed_alone(select: str) -> None:
+    model = Chain(refiner=None, select=select, effort=3, num_threads=1)
     molecule, seeds = Molecule.from_smiles("CCCCOC"), sample_seeds(0, 0, 9)
     whole = model.sample(molecule, seeds)
     for rows in ([0, 1, 2], [5], [7, 2, 8]):
@@ -166,6 +169,22 @@ def test_selection_by_energy_finds_lower_conformers_for_more_effort() -> None:
     assert means[1] < means[0] - 1.0 / KCAL_MOL_PER_EV
 
 
+def test_first_conformer_is_the_lowest_and_the_others_lie_nearer_to_all_low_ones() -> None:
+    molecule, seeds = Molecule.from_smiles(LARGE), sample_seeds(0, 0, 6)
+    made = {}
+    for select in BY_ENERGY:
+        chosen = Chain(refiner=None, select=select, effort=6, num_threads=1)
+        made[select] = chosen.sample(molecule, seeds)
+    np.testing.assert_allclose(made["coverage"][0], made["energy"][0], atol=1e-6)
+    drawn = Chain(refiner=None, select="none", num_threads=1).sample(
+        molecule, sample_seeds(1, 0, 80)
+    )
+    others, energies = mmff_relax(molecule, drawn, 0)
+    low = others[energies < energies.min() + 3.0 / KCAL_MOL_PER_EV]
+    far = {key: rmsd_matrix(molecule, low, x).min(axis=1).mean() for key, x in made.items()}
+    assert far["coverage"] < far["energy"]
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -173,6 +192,7 @@ def test_selection_by_energy_finds_lower_conformers_for_more_effort() -> None:
         ({"effort": 21}, "effort"),
         ({"select": "lowest"}, "select"),
         ({"select": "energy", "relax": "none"}, "relax"),
+        ({"select": "coverage", "relax": "none"}, "relax"),
     ],
 )
 def test_chain_refuses_an_option_out_of_its_range(options: dict[str, object], named: str) -> None:

@@ -59,7 +59,7 @@ def test_distinct_takes_the_place_of_the_presets_threshold_when_it_is_given() ->
         ({"effort": 21}, InputError, r"1 \.\. 20"),
         ({"effort": 2.5}, InputTypeError, "effort"),
         ({"effort": True}, InputTypeError, "effort"),
-        ({"select": "best"}, InputError, "auto, energy, diverse, none"),
+        ({"select": "best"}, InputError, "auto, coverage, energy, diverse, none"),
         ({"effort": 2, "model": "etkdg"}, InputTypeError, "'etkdg' has no option 'effort'"),
         ({"effort": 2, "model": Shaker()}, InputTypeError, "'effort'"),
         ({"solvent": "water"}, InputError, "relax='gfn2'"),

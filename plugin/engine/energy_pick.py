@@ -1,5 +1,5 @@
 """The choice of conformers by energy: candidates, relaxed and ranked, of which each sample
-takes the lowest new one. numpy only.
+takes the lowest new one, or the one that stands for most others. numpy only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import Draw, KeptPool, Pool, Positions, pick_lowest
+from equidrift.engine.covering import pick_covering
 from equidrift.engine.crossing import Wanted, candidates_of, generations
 from equidrift.engine.fields import Relaxed
 from equidrift.protocols import EnergyRefiner
@@ -21,8 +22,8 @@ from equidrift.records import Molecule
 
 
 @dataclass(frozen=True)
-class LowestPick:
-    """The lowest new candidate for each sample."""
+class EnergyPick:
+    """For each sample the lowest new candidate, or the one that stands for most low ones."""
 
     molecule: Molecule
     draw: Draw  # makes raw conformers of seeds
@@ -33,6 +34,7 @@ class LowestPick:
     effort: int  # candidates for each sample
     cross: bool  # whether the further ones are made by crossing
     mirror: bool  # whether mirror images are offered, too
+    cover: bool  # whether candidates are to stand for others
     known: Known | None = None  # what is held
 
     def __call__(
@@ -54,7 +56,8 @@ class LowestPick:
         kept = self._grown(first, count, kept)
         pool = kept.pool.for_slots(count)
         mirror = self.mirror and not self.molecule.has_hand and self.known is None
-        rows, signs = pick_lowest(self.molecule, pool, count, mirror=mirror)
+        pick = pick_covering if self.cover else pick_lowest
+        rows, signs = pick(self.molecule, pool, count, mirror=mirror)
         rows = np.where(rows < 0, np.arange(count), rows)[slots]  # of nothing sound, its own draw
         image = np.stack([np.ones(count), np.ones(count), signs], axis=1)[slots]
         return pool.positions_A[rows] * image[:, None], pool.energies_eV[rows], kept

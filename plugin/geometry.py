@@ -41,7 +41,8 @@ def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> 
 
     Returns
     -------
-    (r, g) array, to 1e-6 A; to 1e-3 A for structures on a line, and of one on itself.
+    (r, g) array
+        In A, to 1e-6 A; to 1e-3 A for structures on a line, and of one on itself.
     """
     a = first_A - first_A.mean(axis=1, keepdims=True)
     b = second_A - second_A.mean(axis=1, keepdims=True)

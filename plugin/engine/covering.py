@@ -102,7 +102,8 @@ def distances_A(molecule: Molecule, positions_A: Positions, *, mirror: bool) -> 
 
     Returns
     -------
-    (c, c) or (2 * c, 2 * c) array.
+    (c, c) or (2 * c, 2 * c) array
+        In A.
     """
     groups, orders = symmetries_of(molecule)
     x = np.stack([positions_A[:, group].mean(axis=1) for group in groups], axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+PAIRED = 128  # structures whose pairs with all others are worked on at once
 
 
 def align(moving: Floats, fixed: Floats) -> Floats:
@@ -47,11 +48,13 @@ def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> 
     a = first_A - first_A.mean(axis=1, keepdims=True)
     b = second_A - second_A.mean(axis=1, keepdims=True)
     (r, n), g = a.shape[:2], len(b)
-    columns = a.transpose(0, 2, 1).reshape(3 * r, n)
     overlap = np.full((r, g), -np.inf)
     for order in orders:
-        product = columns @ b[:, order].transpose(1, 0, 2).reshape(n, 3 * g)
-        overlap = np.maximum(overlap, _overlaps(product.reshape(r, 3, g, 3)))
+        rows = b[:, order].transpose(1, 0, 2).reshape(n, 3 * g)
+        for part in (slice(k, k + PAIRED) for k in range(0, r, PAIRED)):
+            columns = a[part].transpose(0, 2, 1).reshape(-1, n)
+            found = _overlaps((columns @ rows).reshape(-1, 3, g, 3))
+            overlap[part] = np.maximum(overlap[part], found)
     squares = np.square(a).sum(axis=(1, 2))[:, None] + np.square(b).sum(axis=(1, 2))
     out: Floats = np.sqrt(np.maximum(squares - 2 * overlap, 0.0) / n)
     return out

@@ -16,7 +16,7 @@ MOST_EFFORT = 20  # candidates for a conformer
 # preset -> options of `equidrift.sample` and the values it gives them
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # half of the candidates: some .06 A farther from the references, at 0.7 of the price
+        # half of the candidates: some .05 A farther from the references, at 0.7 of the price
         "fast": {"effort": 4},
         # what is populated at room temperature, each once, the lowest first
         "ensemble": {"effort": 16, "distinct": True, "window_kcal_mol": 6.0, "sort": "energy"},

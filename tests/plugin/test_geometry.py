@@ -35,3 +35,11 @@ def test_rmsd_of_all_pairs_is_that_of_each_laid_on_the_other(
         assert found[j, k] == pytest.approx(wanted, abs=within)
     itself = rmsd_pairs(first, first, orders[:1]).diagonal()
     np.testing.assert_allclose(itself, 0.0, atol=1e-3)
+
+
+def test_pairs_of_many_structures_are_those_of_few() -> None:
+    rng = np.random.default_rng(0)
+    many, order = rng.normal(size=(300, 5, 3)), np.arange(5)[None]
+    whole = rmsd_pairs(many, many[:7], order)
+    np.testing.assert_allclose(whole[140:145], rmsd_pairs(many[140:145], many[:7], order))
+    np.testing.assert_allclose(rmsd_pairs(many, many, order)[:, :7], whole)

@@ -29,7 +29,9 @@ def superposed(moving: Floats, onto_from: Floats, onto: Floats) -> Floats:
     return turned
 
 
-def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> Floats:
+def rmsd_pairs(
+    first_A: Floats, second_A: Floats, orders: NDArray[np.int64] | None = None
+) -> Floats:
     """RMSD after superposition between all structures of two sets, the least over
     renumberings of the atoms.
 
@@ -37,8 +39,9 @@ def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> 
     ----------
     first_A, second_A : (r, n, 3) and (g, n, 3)
         Positions.
-    orders : (p, n) array of int
-        Atoms of `second_A` in the order in which they are laid on those of `first_A`.
+    orders : (p, n) array of int, optional
+        Atoms of `second_A` in the order in which they are laid on those of `first_A`;
+        None for the order as it is.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def rmsd_pairs(first_A: Floats, second_A: Floats, orders: NDArray[np.int64]) -> 
     b = second_A - second_A.mean(axis=1, keepdims=True)
     (r, n), g = a.shape[:2], len(b)
     overlap = np.full((r, g), -np.inf)
-    for order in orders:
+    for order in np.arange(n)[None] if orders is None else orders:
         rows = b[:, order].transpose(1, 0, 2).reshape(n, 3 * g)
         for part in (slice(k, k + PAIRED) for k in range(0, r, PAIRED)):
             columns = a[part].transpose(0, 2, 1).reshape(-1, n)

@@ -19,6 +19,12 @@ def neighbours_of(n_atoms: int, bonds: ArrayLike) -> list[list[int]]:
     return neighbours
 
 
+def heavy_atoms(molecule: Molecule) -> NDArray[np.int64]:
+    """Indices of the heavy atoms; of all if there is none."""
+    heavy = np.flatnonzero(molecule.numbers > 1)
+    return heavy if len(heavy) else np.arange(molecule.n_atoms)
+
+
 class Graph:
     """Neighbours and bridges of a list of bonds."""
 

@@ -16,6 +16,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import System, references
+from equidrift.cli.checked import model_options
+from equidrift.protocols import ConformerModel
 from equidrift.registry import make_model
 from equidrift.seeds import sample_seeds
 
@@ -43,34 +46,35 @@ class Measured:
         return np.array([values[name] for values in self.molecules])
 
 
-def options_of(way: str) -> tuple[str, dict[str, object]]:
-    """The model of a way and its options, numbers and true, false and null as JSON has
-    them.
-    """
+def options_of(way: str) -> tuple[str, dict[str, Any]]:
+    """The model of a way and its options, read as those of `--set`."""
     name, _, rest = way.partition(":")
-    options: dict[str, object] = {}
-    for pair in filter(None, rest.split(",")):
-        key, _, value = pair.partition("=")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return name, options
+    return name, model_options(rest.split(",") if rest else None)
 
 
 def measured(way: str, systems: list[System], seed: int) -> Measured:
     """2K conformers of each molecule from a way."""
     name, options = options_of(way)
-    model, made = make_model(name, **options), []
-    begun = time.process_time()
+    distances, ms, _ = sampled(make_model(name, **options), systems, seed)
+    return Measured(ms, [coverage([one], THRESHOLDS_A) for one in distances])
+
+
+def sampled(
+    model: ConformerModel, systems: list[System], seed: int
+) -> tuple[list[NDArray[np.float64]], float, int]:
+    """RMSD (K, m) of the references from the sound ones of 2K conformers of each
+    molecule, processor time per conformer in ms, and their number.
+    """
+    begun, samples = time.process_time(), []
     for k, (molecule, known) in enumerate(systems):
-        made.append(model.sample(molecule, sample_seeds(seed + k, 0, 2 * len(known))))
-    spent_s = time.process_time() - begun
-    figures = []
-    for (molecule, known), x in zip(systems, made, strict=True):
-        sound = x[np.isfinite(x).all(axis=(1, 2))]
-        figures.append(coverage([rmsd_matrix(molecule, known, sound)], THRESHOLDS_A))
-    return Measured(1000 * spent_s / sum(map(len, made)), figures)
+        made = model.sample(molecule, sample_seeds(seed + k, 0, 2 * len(known)))
+        samples.append(made[np.isfinite(made).all(axis=(1, 2))])
+    spent_s, count = time.process_time() - begun, sum(map(len, samples))
+    distances = [
+        rmsd_matrix(molecule, known, made)
+        for (molecule, known), made in zip(systems, samples, strict=True)
+    ]
+    return distances, 1000 * spent_s / max(1, count), count
 
 
 def show(way: str, own: Measured, first: Measured) -> None:

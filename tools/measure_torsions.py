@@ -16,28 +16,24 @@ take the processor time of the default's way, "etkdg, crossed".
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 
 import numpy as np
+from measure_chain import SHOWN, THRESHOLDS_A, sampled
 
-from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import System, references
 from equidrift.engine.chain import ENERGY_ATOMS, Chain
 from equidrift.engine.presets import MOST_EFFORT
 from equidrift.models.torsions.distances.conformers import TurnedConformers
 from equidrift.protocols import ConformerModel
-from equidrift.seeds import sample_seeds
 from equidrift.torsions import TorsionTree
 from equidrift.units import KCAL_MOL_PER_EV
 
 CHAIN = {"refiner": None, "energy": None}
 FULL_CHAIN = {"refiner": "refine", "energy": "conformer-energy"}
-THRESHOLDS_A = (0.25, 0.5, 0.75)
 Way = tuple[ConformerModel | None, bool]  # makes the draws, ETKDG if None; whether they are crossed
 DEFAULT = "etkdg, crossed"
-SHOWN = ("AMR-R", "AMR-P", *(f"COV-R@{t:g}" for t in THRESHOLDS_A))
 
 
 @dataclass(frozen=True)
@@ -62,17 +58,8 @@ def measured(way: Way, systems: list[System], effort: int, args: argparse.Namesp
     )
     if start is not None:
         chain.start = start
-    begun, samples = time.process_time(), []
-    for k, (molecule, known) in enumerate(systems):
-        made = chain.sample(molecule, sample_seeds(args.seed + k, 0, 2 * len(known)))
-        samples.append(made[np.isfinite(made).all(axis=(1, 2))])
-    seconds, count = time.process_time() - begun, sum(map(len, samples))
-    distances = [
-        rmsd_matrix(molecule, known, made)
-        for (molecule, known), made in zip(systems, samples, strict=True)
-    ]
-    values = coverage(distances, THRESHOLDS_A)
-    return Measured(effort, 1000 * seconds / max(1, count), count, values)
+    distances, ms, count = sampled(chain, systems, args.seed)
+    return Measured(effort, ms, count, coverage(distances, THRESHOLDS_A))
 
 
 def equal_effort(own: Measured, wanted_ms: float) -> int:

@@ -23,6 +23,7 @@ from equidrift.bench.machine import Progress
 from equidrift.bench.parts import Parts, benchmark
 from equidrift.bench.rows import Row, means, row
 from equidrift.errors import NoValidSamplesError
+from equidrift.geometry import rmsd_pairs
 from equidrift.models.conformers.points.angle_table import AngleTable
 from equidrift.models.conformers.points.sampler import PointModel
 from equidrift.models.conformers.points.skeletons import (
@@ -136,19 +137,9 @@ def matching(
     references: Array, samples: Array, unit: str, thresholds: tuple[float, ...]
 ) -> dict[str, float]:
     """Coverage and matching, with standard errors over references (R) or samples (P)."""
-    found = rmsd(references, samples)
+    found = rmsd_pairs(references, samples)
     columns: dict[str, Array] = {}
     for letter, nearest in (("R", found.min(1)), ("P", found.min(0))):
         columns[f"AMR-{letter}_{unit}"] = nearest
         columns |= {f"COV-{letter}@{t:g}": 100.0 * (nearest <= t) for t in thresholds}
     return means(columns)
-
-
-def rmsd(a: Array, b: Array) -> Array:
-    """RMSD (R, S) of sets (R, K, 3) and (S, K, 3) after superposition by a rotation."""
-    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
-    u, s, v = np.linalg.svd(np.einsum("rki,skj->rsij", a, b))
-    s[..., -1] *= np.sign(np.linalg.det(u) * np.linalg.det(v))
-    size = np.square(a).sum((1, 2))[:, None] + np.square(b).sum((1, 2))
-    found: Array = np.sqrt(np.clip(size - 2.0 * s.sum(-1), 0.0, None) / a.shape[1])
-    return found

@@ -53,8 +53,8 @@ def earlier_result(path: Path, name: str) -> dict[str, Any] | None:
 
     Raises `InputError` if the file holds anything else, or cannot be written.
     """
+    check_writable(path)
     if not path.exists():
-        check_writable(path)
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

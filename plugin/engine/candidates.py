@@ -153,6 +153,16 @@ def free_torsions(tree: TorsionTree, known: Known) -> Indices:
     return np.flatnonzero(free)
 
 
+def offered(pool: Pool, *, mirror: bool) -> tuple[Indices, NDArray[np.float64]]:
+    """The sound candidates (m,) in the order of their ranks, and 1, or -1 for a mirror
+    image, each after its own if they are offered, too.
+    """
+    order = np.argsort(pool.ranks_eV, kind="stable")
+    sound = order[np.isfinite(pool.ranks_eV[order])]
+    signs = (1.0, -1.0) if mirror else (1.0,)
+    return np.repeat(sound, len(signs)), np.tile(signs, len(sound))
+
+
 def pick_lowest(
     molecule: Molecule, pool: Pool, count: int, *, mirror: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -180,9 +190,7 @@ def pick_lowest(
     kinds = torsions(molecule)
     angles_deg = kinds.angles_deg(pool.positions_A)
     angles_deg[~np.isfinite(angles_deg)] = 0.0
-    mirrors = (1.0, -1.0) if mirror else (1.0,)
-    order = np.argsort(pool.ranks_eV, kind="stable")
-    ranked = [(row, sign) for row in order[np.isfinite(pool.ranks_eV[order])] for sign in mirrors]
+    ranked = list(zip(*offered(pool, mirror=mirror), strict=True))
     fresh, old = list(range(len(ranked))), list[int]()  # by rank; what was old once stays so
     taken = np.zeros((0, len(kinds.atoms)))
     rows, chosen = np.full(count, -1), np.ones(count)

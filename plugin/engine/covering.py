@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine.candidates import Pool, Positions
+from equidrift.engine.candidates import Pool, Positions, offered
 from equidrift.engine.diversity import torsions
 from equidrift.geometry import rmsd_pairs
-from equidrift.graph import neighbours_of
+from equidrift.graph import heavy_atoms, neighbours_of
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.units import KCAL_MOL_PER_EV
@@ -37,31 +37,11 @@ def pick_covering(
     """For the first sample the lowest candidate, for each that follows the one that takes
     most off the weighted sum of the roots of the distances between every candidate and the
     nearest conformer taken: one with new torsions if any within 5 kcal/mol of the lowest
-    has them. Where none takes anything off, the lowest that is left.
-
-    Parameters
-    ----------
-    molecule : Molecule
-        The graph.
-    pool : Pool
-        The candidates.
-    count : int
-        Samples of the block that take one.
-    mirror : bool
-        Whether mirror images may be taken, too.
-
-    Returns
-    -------
-    rows : (count,) int64
-        The candidate each sample takes, -1 if there is none.
-    chosen : (count,) float64
-        1, or -1 for its mirror image.
+    has them. Where none takes anything off, the lowest that is left. Takes and returns
+    what `pick_lowest` does.
     """
-    sound = np.flatnonzero(np.isfinite(pool.ranks_eV))
-    sound = sound[np.argsort(pool.ranks_eV[sound], kind="stable")]
-    apart = np.sqrt(distances_A(molecule, pool.positions_A[sound], mirror=mirror))
-    images = 2 if mirror else 1
-    owner, sign = np.repeat(sound, images), np.tile([1.0, -1.0][:images], len(sound))
+    owner, sign = offered(pool, mirror=mirror)
+    apart = np.sqrt(distances_A(molecule, pool.positions_A[owner[sign > 0]], mirror=mirror))
     ranks, slot, kinds = pool.ranks_eV[owner], pool.slot[owner], torsions(molecule)
     angles_deg = sign[:, None] * kinds.angles_deg(pool.positions_A[owner])
     near, rows, chosen = np.full(len(owner), np.inf), np.full(count, -1), np.ones(count)
@@ -127,25 +107,17 @@ def symmetries_of(molecule: Molecule) -> tuple[list[NDArray[np.int64]], NDArray[
     orders : (p, heavy) array of int
         Renumberings that keep the graph, the identity first, at most `MOST_SYMMETRIES`.
     """
-    heavy = np.flatnonzero(molecule.numbers > 1)
-    if not len(heavy):
-        heavy = np.arange(molecule.n_atoms)
+    heavy = heavy_atoms(molecule)
     neighbours = neighbours_of(molecule.n_atoms, molecule.bonds)
-    ends: dict[tuple[int, int], list[int]] = {}
-    kinds: dict[int, tuple[int, int]] = {}
+    kinds: list[tuple[int, int]] = []  # the same of end atoms that change places
     for atom in heavy.tolist():
         around = [other for other in neighbours[atom] if molecule.numbers[other] > 1]
-        if len(around) == 1:
-            kinds[atom] = (around[0], int(molecule.numbers[atom]))
-            ends.setdefault(kinds[atom], []).append(atom)
-    groups = [np.array(ends[kinds[a]] if a in kinds else [a], np.int64) for a in heavy.tolist()]
+        kinds.append((around[0], int(molecule.numbers[atom])) if len(around) == 1 else (atom, 0))
+    groups = [heavy[[other == kind for other in kinds]] for kind in kinds]
     stands = np.array([group[0] for group in groups])
     place = np.full(molecule.n_atoms, -1)
     place[heavy] = np.arange(len(heavy))
     found = host_function("rdkit", "heavy_symmetries")(molecule, limit=LISTED)
-    orders = place[stands[place[found[:, heavy]]]]
+    orders = place[stands[np.concatenate([np.arange(len(heavy))[None], place[found[:, heavy]]])]]
     _, first = np.unique(orders, axis=0, return_index=True)
-    orders = orders[np.sort(first)][:MOST_SYMMETRIES]
-    identity = place[stands]
-    rest = orders[(orders != identity).any(axis=1)][: MOST_SYMMETRIES - 1]
-    return groups, np.concatenate([identity[None], rest])
+    return groups, orders[np.sort(first)[:MOST_SYMMETRIES]]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.geometry import align, superposed
+from equidrift.geometry import align, rmsd_pairs, superposed
+from equidrift.graph import heavy_atoms
 from equidrift.montecarlo.basins import standard_error
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.records import Molecule
@@ -37,7 +38,8 @@ def rmsd_matrix(molecule: Molecule, positions_A: Floats) -> Floats:
     if len(found) <= MAX_SYMMETRIES:
         whole: Floats = host_function("rdkit", "rmsd_matrix")(molecule, positions_A, positions_A)
         return whole
-    return np.array([rmsd_to(molecule, positions_A, x) for x in positions_A])
+    heavy_A = positions_A[:, heavy_atoms(molecule)]
+    return rmsd_pairs(heavy_A, heavy_A)
 
 
 def rmsd_to(molecule: Molecule, positions_A: Floats, reference_A: Floats) -> Floats:
@@ -48,12 +50,6 @@ def rmsd_to(molecule: Molecule, positions_A: Floats, reference_A: Floats) -> Flo
     reference = reference_A[heavy]
     moved = np.array([align(frame, reference) for frame in positions_A[:, heavy]])
     return np.asarray(np.sqrt(np.square(moved - reference).sum(axis=-1).mean(axis=-1)))
-
-
-def heavy_atoms(molecule: Molecule) -> NDArray[np.int64]:
-    """Indices of the heavy atoms; of all if there is none."""
-    heavy = np.flatnonzero(molecule.numbers > 1)
-    return heavy if len(heavy) else np.arange(molecule.n_atoms)
 
 
 def aligned(molecule: Molecule, positions_A: Floats, reference_A: Floats) -> Floats:

@@ -84,35 +84,47 @@ def readme_row(label: str, values: dict[str, float], found: str, ms_digits: int)
     return f"| {label} | {' | '.join(cells)} | {ms} |"
 
 
-def test_the_readme_carries_the_committed_numbers_of_qm9() -> None:
-    result = json.loads((TOOL.DOCS / "bench_rivals.json").read_text())
+@pytest.mark.parametrize(
+    ("heading", "file", "part", "count", "found", "ms_digits", "labels"),
+    [
+        (
+            *("56 QM9 molecules", "bench_rivals.json", "qm9-test", 56, "COV-R@0.1", 1),
+            {
+                "ETKDG (RDKit)": "etkdgv3",
+                "ETKDG + MMFF94 (RDKit)": "etkdgv3-mmff94",
+                "ETKDGv4 + MMFF94s (RDKit)": "etkdgv4-mmff94s",
+                "equidrift": "equidrift",
+            },
+        ),
+        (
+            *("24 drug-size molecules of ZINC", "bench_conformers.json", "zinc-test", 24),
+            *("COV-R@0.5", 0),
+            {
+                "ETKDG + MMFF94 (RDKit)": "etkdg-mmff",
+                "the lowest of four of these": "etkdg-mmff-lowest",
+                "equidrift, `--effort 4`": "effort-4",
+                "equidrift": "equidrift",
+            },
+        ),
+    ],
+)
+def test_the_readme_carries_the_committed_numbers(
+    heading: str,
+    file: str,
+    part: str,
+    count: int,
+    found: str,
+    ms_digits: int,
+    labels: dict[str, str],
+) -> None:
+    result = json.loads((TOOL.DOCS / file).read_text())
     rows = {row["row"]: row["values"] for row in result["rows"]}
-    labels = {
-        "ETKDG (RDKit)": "qm9-test/etkdgv3",
-        "ETKDG + MMFF94 (RDKit)": "qm9-test/etkdgv3-mmff94",
-        "ETKDGv4 + MMFF94s (RDKit)": "qm9-test/etkdgv4-mmff94s",
-        "equidrift": "qm9-test/equidrift",
-    }
+    _, there, below = README.partition(f"| **{heading}** |")
+    assert there
     for label, name in labels.items():
-        assert rows[name]["n"] == 56
-        assert readme_row(label, rows[name], "COV-R@0.1", 1) in README
-    assert "| **56 QM9 molecules** |" in README
-
-
-def test_the_readme_carries_the_committed_numbers_of_drug_size() -> None:
-    result = json.loads((TOOL.DOCS / "bench_conformers.json").read_text())
-    rows = {row["row"]: row["values"] for row in result["rows"]}
-    labels = {
-        "ETKDG + MMFF94 (RDKit)": "etkdg-mmff",
-        "the lowest of four of these": "etkdg-mmff-lowest",
-        "equidrift, `--effort 4`": "effort-4",
-        "equidrift": "equidrift",
-    }
-    part = README.partition("| **24 drug-size molecules of ZINC** |")[2]
-    for label, name in labels.items():
-        values = rows[f"zinc-test/{name}"]
-        assert values["n"] == 24
-        assert f"\n{readme_row(label, values, 'COV-R@0.5', 0)}" in part
+        values = rows[f"{part}/{name}"]
+        assert values["n"] == count
+        assert f"\n{readme_row(label, values, found, ms_digits)}" in below
 
 
 def test_rows_columns_and_the_best() -> None:

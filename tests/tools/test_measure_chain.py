@@ -43,7 +43,7 @@ def test_ways_are_measured_on_the_same_molecules_and_paired(
     assert f"({np.mean(np.subtract(both[1], both[0])):+.3f}" in second
 
 
-def test_options_are_read_as_json_or_as_words() -> None:
+def test_options_are_read_as_those_of_set() -> None:
     read = tool("measure_chain").options_of
     assert read("default") == ("default", {})
     assert read("default:effort=4,select=energy,refiner=null,cross=false") == (

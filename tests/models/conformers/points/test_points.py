@@ -13,9 +13,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from equidrift.bench.poses import rmsd
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
-from equidrift.geometry import align
+from equidrift.geometry import align, rmsd_pairs
 from equidrift.models.conformers.points.angle_table import AngleTable
 from equidrift.models.conformers.points.handedness import Handedness, volumes
 from equidrift.models.conformers.points.network import PointNetwork, PointSizes
@@ -223,7 +222,7 @@ def test_the_angle_table_keeps_bones_and_gives_back_its_only_set() -> None:
     made = AngleTable(poses, PARENTS).sample(50)
     assert bone_error_percent(made).max() < 1e-6
     one = AngleTable(poses[:1], PARENTS).sample(2)
-    assert rmsd(one, poses[:1]).max() < 1e-6
+    assert rmsd_pairs(one, poses[:1]).max() < 1e-6
     with pytest.raises(InputError, match="stands before its point"):
         AngleTable(poses, [-1, 2, *PARENTS[2:]])
 
@@ -231,8 +230,8 @@ def test_the_angle_table_keeps_bones_and_gives_back_its_only_set() -> None:
 def test_rmsd_is_zero_for_turned_sets_and_not_for_mirror_images() -> None:
     sets = hinges(3)
     turned = sets @ Rotation.random(rng=np.random.default_rng(0)).as_matrix().T + 1.0
-    found = rmsd(sets, turned)
+    found = rmsd_pairs(sets, turned)
     assert np.abs(np.diag(found)).max() < 1e-6
-    assert rmsd(sets, -sets).min() > 0.1
+    assert rmsd_pairs(sets, -sets).min() > 0.1
     oracle = align(sets[0], turned[1]) - turned[1]
     assert found[0, 1] == pytest.approx(np.sqrt(np.square(oracle).sum(1).mean()))

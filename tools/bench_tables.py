@@ -82,7 +82,7 @@ SPEED: tuple[Column, ...] = (
 
 def solver(row: Mapping[str, Any]) -> tuple[str, int] | None:
     """(solver, network calls) of a row that compares the solvers of system A."""
-    found = re.fullmatch(r"qm9-val/se3-distance-(\w+)-(\d+)", str(row["row"]))
+    found = re.fullmatch(r"qm9-test/se3-distance-(\w+)-(\d+)", str(row["row"]))
     return (found[1], int(found[2])) if found else None
 
 
@@ -116,7 +116,7 @@ def conformers(result: Mapping[str, Any]) -> str:
         key=lambda row: order.index(row["row"]) if row["row"] in order else len(order),
     )
     small = [
-        row for row in rows if row["row"].startswith(("qm9-val/", "qm9/")) and solver(row) is None
+        row for row in rows if row["row"].startswith(("qm9-test/", "qm9/")) and solver(row) is None
     ]
     parts = [*table(small, QUALITY), ""]
     if any(published(row) for row in rows):

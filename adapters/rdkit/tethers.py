@@ -36,6 +36,8 @@ def near_references(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDA
     """
     moved = np.array(positions_A, np.float64)
     finite = np.isfinite(moved).all((1, 2))
+    if not finite.any():
+        return moved
     mol = to_mol(molecule, moved[finite])
     with rdBase.BlockLogs():
         if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):

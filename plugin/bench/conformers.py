@@ -1,13 +1,13 @@
 """`equidrift bench conformers`: all models on held-out molecules with GFN2-xTB
 references (GeoDiff's protocol, arXiv:2203.02923).
 
-2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the
-validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
-when it relaxes the samples, and speed measured in the same run. System A stands against
-annealed Langevin at equal numbers of calls. On drug-size molecules of ZINC's test part,
-whose references the package holds, every stage of the default is taken away, and alone;
-molecules of seven and more rotatable bonds are a part of their own, and properties of
-whole ensembles another.
+2K samples for K references of 56 QM9 molecules of the test part, heavy-atom RMSD over all
+symmetries, the energy that GFN2-xTB releases when it relaxes the samples, and speed
+measured in the same run. System A stands against annealed Langevin at equal numbers of
+calls. On drug-size molecules of ZINC's test part every stage of the default is taken away,
+and alone; molecules of seven and more rotatable bonds are a part of their own. The package
+holds these references; properties of whole ensembles are measured on 100 molecules of
+`gfn2_conformers/qm9_val.npz`, the validation part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
@@ -42,7 +42,7 @@ from equidrift.torsions import TorsionTree
 from equidrift.units import KCAL_MOL_PER_EV
 
 STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
-QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 30
+QM9, QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = "references_qm9.npz", 12, 12, 30
 DRUGS, FLEXIBLE, QUICK_DRUGS = "references_zinc.npz", "references_flexible.npz", 4
 FULL_ENSEMBLES, QUICK_ENSEMBLES = 100, 8
 # row -> (model, network calls of one conformer)
@@ -56,7 +56,7 @@ ROWS: dict[str, tuple[str, int]] = {
     "se3-distance": ("se3-distance", 100),
     "se3-distance-gauss-newton": ("se3-distance-gauss-newton", 100),
 }
-# measured on every third molecule
+# measured on every third molecule in the short form
 SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
 PLAIN = {"refiner": None, "energy": None, "cross": False, "effort": 4}
 LOWEST, COVERING = {**PLAIN, "select": "energy"}, {**PLAIN, "select": "coverage"}
@@ -109,14 +109,13 @@ ENSEMBLE_ROWS = {label: ROWS[label][0] for label in ("etkdg-mmff", "equidrift")}
 # of these rows GFN2-xTB relaxes a sample of every molecule
 RELEASED = ("etkdg-mmff", "equidrift", "no-refiner", "no-energy", "etkdg-mmff-refine", "turned")
 DRUG_THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
-# solver of se3-distance -> its options; Langevin's map and step were chosen on these molecules, in
-# its favour
+# solver of se3-distance -> its options; Langevin's map and step were chosen on validation molecules
 SOLVERS: dict[str, dict[str, Any]] = {
     "sde": {},
     "ode": {"solver": "ode"},
     "langevin": {"solver": "langevin", "map": "gauss-newton", "step_rate": 0.3},
 }
-SOLVER_CALLS, SOLVER_EVERY = (20, 50, 100), 9
+SOLVER_CALLS, FULL_SOLVED, QUICK_SOLVED = (20, 50, 100), 12, 2
 # Published on QM9 under another protocol (arXiv:2403.01430, "GD-P": 200 test molecules, DFT-free
 # references): for orientation.
 PUBLISHED = {
@@ -134,20 +133,14 @@ PUBLISHED = {
 def parts_of(full: bool, say: Progress) -> Parts:
     """What measures qm9, solvers, ensembles, drugs, stages, turns, flexible.
 
-    The long form has all 105 molecules of QM9 (every third for the slow models from
-    noise) with 30 relaxations a row, 100 ensembles, and all molecules of drug size in
-    every row; else 24, 24, 8 and 4 in fewer rows, in under ten minutes.
+    The long form has all 56 molecules of QM9 with 30 relaxations a row, twelve for the
+    solvers, 100 ensembles, and all molecules of drug size in every row; else 12 (every
+    third for the slow models from noise), 2, 8 and 4 in fewer rows, in under ten minutes.
     MissingDependencyError without tblite.
     """
     require_tblite()
-
-    def of_qm9(part: str, rows: Callable[[list[System]], list[Row]]) -> list[Row]:
-        file, limit = "gfn2_conformers/qm9_val.npz", None if full else QUICK_MOLECULES
-        return of_data(part, [file], lambda folder: rows(references(folder / file, limit)), say)
-
-    def solvers(systems: list[System]) -> list[Row]:
-        return solver_rows(systems[:: SOLVER_EVERY if full else QUICK_MOLECULES // 2], say)
-
+    file = "gfn2_conformers/qm9_val.npz"
+    small = partial(shipped, QM9)
     drugs = None if full else QUICK_DRUGS
     ensembles = FULL_ENSEMBLES if full else QUICK_ENSEMBLES
 
@@ -156,10 +149,13 @@ def parts_of(full: bool, say: Progress) -> Parts:
         return drug_rows("zinc-test", shipped(DRUGS, drugs), in_full if full else in_short, say)
 
     return {
-        "qm9": lambda: of_qm9("qm9", lambda systems: small_rows(systems, full, say)),
-        "solvers": lambda: of_qm9("solvers", solvers),
-        "ensembles": lambda: of_qm9(
-            "ensembles", lambda systems: ensemble_rows(systems[:ensembles], say)
+        "qm9": lambda: small_rows(small(None if full else QUICK_MOLECULES), full, say),
+        "solvers": lambda: solver_rows(small(FULL_SOLVED if full else QUICK_SOLVED), say),
+        "ensembles": lambda: of_data(
+            "ensembles",
+            [file],
+            lambda folder: ensemble_rows(references(folder / file, None)[:ensembles], say),
+            say,
         ),
         **{part: partial(of_drugs, part) for part in DRUG_PARTS},
         "flexible": lambda: drug_rows("zinc-test-flexible", flexible()[:drugs], FLEXIBLE_ROWS, say),
@@ -181,21 +177,21 @@ def small_rows(systems: list[System], full: bool, say: Progress) -> list[Row]:
     rows: list[Row] = []
     relax_rate = 0.0
     for label, (name, calls) in ROWS.items():
-        say(f"qm9-val/{label}: {name}")
+        say(f"qm9-test/{label}: {name}")
         with ProcessPoolExecutor(
             1, mp_context=get_context("spawn")
         ) as own_process:  # its peak memory is then the row's
-            chosen = systems[::3] if label in SLOW else systems
+            chosen = systems[::3] if label in SLOW and not full else systems
             samples, values = own_process.submit(sampled, name, chosen).result()
         values |= quality(chosen, samples) | {"molecules": len(chosen)}
         released, rate = energy_released(chosen, samples, n_relaxed)
         values |= released | {"calls": calls}
-        rows.append(row(f"qm9-val/{label}", values, len(chosen)))
+        rows.append(row(f"qm9-test/{label}", values, len(chosen)))
         if name == "etkdg-mmff":
             relax_rate = rate
-            say("qm9-val/refine")
+            say("qm9-test/refine")
             values = refined(systems, samples, n_relaxed)
-            rows.append(row("qm9-val/refine", values, len(systems)))
+            rows.append(row("qm9-test/refine", values, len(systems)))
     add_ratios(rows, relax_rate)
     return rows + [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
 
@@ -253,10 +249,10 @@ def solver_rows(systems: list[System], say: Progress) -> list[Row]:
     rows = []
     for solver, options in SOLVERS.items():
         for calls in SOLVER_CALLS:
-            say(f"qm9-val/se3-distance-{solver}-{calls}")
+            say(f"qm9-test/se3-distance-{solver}-{calls}")
             samples, values = sampled("se3-distance", systems, calls, options)
             values |= quality(systems, samples) | {"calls": calls, "molecules": len(systems)}
-            rows.append(row(f"qm9-val/se3-distance-{solver}-{calls}", values, len(systems)))
+            rows.append(row(f"qm9-test/se3-distance-{solver}-{calls}", values, len(systems)))
     return rows
 
 
@@ -363,7 +359,7 @@ def add_ratios(rows: list[Row], relaxations_per_s: float) -> None:
     all on every core.
     """
     by_name = {one["row"]: one["values"] for one in rows}
-    mmff = by_name["qm9-val/etkdg-mmff"]["conformers_per_s"]
+    mmff = by_name["qm9-test/etkdg-mmff"]["conformers_per_s"]
     whole = 1.0 / (1.0 / mmff + 1.0 / relaxations_per_s)
     for values in by_name.values():
         rate = values["conformers_per_s"]

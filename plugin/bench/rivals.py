@@ -28,7 +28,7 @@ from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.adapters.rdkit.rivals import Rival, etkdg, onto, rivals
 from equidrift.adapters.rdkit.rmsd import distinct, rmsd_matrix
-from equidrift.bench.conformers import DRUGS, STEREO_REASONS, energy_released
+from equidrift.bench.conformers import DRUGS, QM9, STEREO_REASONS, energy_released
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import Progress, System, cpu_s, shipped, silent
 from equidrift.bench.rows import Row, row, share_errors, table
@@ -39,7 +39,7 @@ from equidrift.records import Molecule
 from equidrift.registry import host_function
 
 THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
-QM9, DRUG_PART = "references_qm9.npz", "zinc-test"
+DRUG_PART = "zinc-test"
 QUICK_QM9, QUICK_DRUGS, FULL_RELAXED = 16, 2, 24
 # our rows: options of `equidrift.sample`
 OURS: dict[str, dict[str, Any]] = {"equidrift": {}, "equidrift-effort-4": {"effort": 4}}

@@ -249,8 +249,8 @@ def test_refine_writes_every_molecule_and_counts_what_it_kept(cli: Cli) -> None:
 
 def test_bench_shows_a_table_or_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
-        {"row": "qm9-val/etkdg", "values": {"AMR-R": 0.2341}},
-        {"row": "qm9-val/refine", "values": {"AMR-P": 0.07, "calls": 4}},
+        {"row": "qm9-test/etkdg", "values": {"AMR-R": 0.2341}},
+        {"row": "qm9-test/refine", "values": {"AMR-P": 0.07, "calls": 4}},
     ]
     result = {"name": "conformers", "machine": {"cpu": "test"}, "commit": "abc", "rows": rows}
     monkeypatch.setitem(registry.BENCHMARKS, "conformers", "tests.e2e.test_cli:fake_bench")
@@ -266,7 +266,7 @@ def test_bench_shows_a_table_or_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
     assert (
         code == 0
         and "0.2341" in out
-        and "qm9-val/refine" in out
+        and "qm9-test/refine" in out
         and "machine: cpu test; commit abc" in out
     )
 

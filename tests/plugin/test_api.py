@@ -206,3 +206,9 @@ def test_refine_takes_hosts_objects() -> None:
     assert len(refine(mol, model=Shrinker())) == 3
     images = sample("CCO", 2, model="etkdg").to_ase()
     assert isinstance(images[0], ase.Atoms) and len(refine(images, model=Shrinker())) == 2
+
+
+def test_impossible_stereo_is_told_as_such_by_the_default() -> None:
+    """A trans epoxide on cyclopentane: no draw is there to relax or refine."""
+    with pytest.raises(NoValidSamplesError, match="too strained to exist; check the SMILES"):
+        sample("C1C[C@H]2O[C@@H]2C1", 2)

@@ -21,7 +21,7 @@ RESULT = {
     "commit": "abc",
     "rows": [
         {
-            "row": "qm9-val/etkdg",
+            "row": "qm9-test/etkdg",
             "values": {
                 "AMR-R": 0.2,
                 "AMR-R-median": 0.1,
@@ -31,7 +31,7 @@ RESULT = {
             },
         },
         {
-            "row": "qm9-val/equidrift",
+            "row": "qm9-test/equidrift",
             "values": {
                 "AMR-R": 0.1,
                 "AMR-R-median": 0.05,
@@ -41,12 +41,12 @@ RESULT = {
             },
         },
         {
-            "row": "qm9-val/new",
+            "row": "qm9-test/new",
             "values": {"AMR-R": math.inf, "AMR-R-median": 0.3, "stereo": 90.0},
         },
         {"row": "zinc-test/equidrift", "values": {"AMR-R": 0.5, "AMR-R_se": 0.1, "n": 7}},
         {"row": "ensembles/equidrift", "values": {"gap_error_eV": 0.5, "n": 8}},
-        {"row": "qm9-val/se3-distance-sde-20", "values": {"AMR-R": 0.3, "COV-R@0.5": 80.0}},
+        {"row": "qm9-test/se3-distance-sde-20", "values": {"AMR-R": 0.3, "COV-R@0.5": 80.0}},
         {"row": "qm9/geodiff-published", "values": {"AMR-R": 0.05, "calls": 5000}},
     ],
 }
@@ -134,7 +134,7 @@ def test_rows_columns_and_the_best() -> None:
         "| **equidrift** (`default`) | **0.100 / 0.050** | **100.0** | 2 |",
         "| ETKDG (RDKit) | 0.200 / 0.100 | **100.0** | 0 |",
         "| GeoDiff, published ¹ | 0.050 | – | 5000 |",
-        "| qm9-val/new | – / 0.300 | 90.0 | – |",
+        "| qm9-test/new | – / 0.300 | 90.0 | – |",
     ]
     assert (
         "7 drug-size molecules of ZINC's test part:" in lines
@@ -197,7 +197,7 @@ def test_cards_get_their_rows(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "quality": {"kept": 1}}))
     TOOL.update_cards(RESULT, tmp_path)
     assert (
-        json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-val/equidrift"]["AMR-R"]
+        json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-test/equidrift"]["AMR-R"]
         == 0.1
     )
     assert json.loads((tmp_path / "se3-distance.json").read_text())["quality"] == {"kept": 1}

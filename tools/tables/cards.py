@@ -10,9 +10,9 @@ from typing import Any
 
 # card -> rows that go into its `quality`
 CARDS = {
-    "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-test/equidrift"),
-    "conformer": ("qm9-val/conformer", "qm9-val/conformer-refine"),
-    "se3-distance": ("qm9-val/se3-distance", "qm9-val/se3-distance-gauss-newton"),
+    "refine": ("qm9-test/refine", "qm9-test/equidrift", "zinc-test/equidrift"),
+    "conformer": ("qm9-test/conformer", "qm9-test/conformer-refine"),
+    "se3-distance": ("qm9-test/se3-distance", "qm9-test/se3-distance-gauss-newton"),
 }
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# se3-distance.sh FOLDER [BUDGET]: the data of se3-distance (LIMIT molecules, 20,000 if not set: ten minutes of a core), and its training on from
-# the shipped weights (BUDGET of a core, 3h if not given). Called again it goes on where it stopped. Wants
+# se3-distance.sh FOLDER [BUDGET]: the data of se3-distance (LIMIT molecules, 20,000 if not set, from the START-th on:
+# ten minutes of a core), and its training on from the shipped weights (BUDGET of a core, 3h if not given). Called again it goes on where it stopped. Wants
 # EQUIDRIFT_DATA, and the tools of this source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,7 +14,8 @@ for part in train val; do
 done
 mkdir -p "$data/train"
 [ -f "$data/train/gfn2.npz" ] || cp "$data/gfn2_train.npz" "$data/train/gfn2.npz"
-python tools/make_distance_data.py "$EQUIDRIFT_DATA/qm9_130831.npz" "$data/train/mmff" --shard 1000 --limit ${LIMIT:-20000}
+python tools/make_distance_data.py "$EQUIDRIFT_DATA/qm9_130831.npz" "$data/train/mmff" --shard 1000 --limit "${LIMIT:-20000}" \
+    --start "${START:-0}"
 cat >"$folder/se3-distance.yaml" <<YAML
 task: distance
 data: $data/train

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 import equidrift
+from equidrift.adapters.rdkit.conditions import relaxed_around
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.adapters.rdkit.relaxing import field_relax
 from equidrift.adapters.rdkit.tethers import FLAT_DEG, near_references
 from equidrift.checks.bond_lengths import references_A
 from equidrift.checks.geometry import check_geometry
+from equidrift.checks.known import Known
 from equidrift.geometry import dihedrals
 from equidrift.records import Molecule
 
 
 def relaxed(molecule: Molecule, count: int = 2) -> np.ndarray:
     return field_relax(molecule, ETKDG().sample(molecule, np.arange(count)))[0]
+
+
+Move = Callable[[Molecule, np.ndarray], np.ndarray]
+
+
+def held_relaxed(molecule: Molecule, positions_A: np.ndarray) -> np.ndarray:
+    """`relaxed_around` one atom that is held."""
+    held = Known(molecule, atoms=np.array([0]), positions_A=np.zeros((1, 3)))
+    return relaxed_around(molecule, positions_A, held)[0]
+
+
+def field_relaxed(molecule: Molecule, positions_A: np.ndarray) -> np.ndarray:
+    return field_relax(molecule, positions_A)[0]
 
 
 def beyond_A(molecule: Molecule, positions_A: np.ndarray) -> np.ndarray:
@@ -56,6 +73,14 @@ def test_conformers_that_are_missing_stay_so() -> None:
     x[0] = np.nan
     made = near_references(molecule, x)
     assert np.isnan(made[0]).all() and np.isfinite(made[1]).all()
+
+
+@pytest.mark.parametrize("move", [near_references, held_relaxed, field_relaxed])
+@pytest.mark.parametrize("smiles", ["CCI", "CCO"])
+def test_nothing_is_moved_where_every_conformer_is_missing(move: Move, smiles: str) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    missing = np.full((2, molecule.n_atoms, 3), np.nan)
+    assert np.isnan(move(molecule, missing)).all() and len(move(molecule, missing[:0])) == 0
 
 
 def test_default_says_so_when_it_takes_bonds_from_the_references() -> None:

@@ -30,7 +30,7 @@ from equidrift.registry import make_model
 from equidrift.seeds import sample_seeds
 
 VALIDATION = Path(__file__).parent / "references_zinc_val.npz"
-THRESHOLDS_A = (0.25, 0.5, 0.75)
+THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
 SHOWN = ("AMR-R", "AMR-P", *(f"COV-R@{t:g}" for t in THRESHOLDS_A))
 
 
@@ -78,14 +78,17 @@ def sampled(
 
 
 def show(way: str, own: Measured, first: Measured) -> None:
-    """One line: means, and what they differ from the first way's, with standard errors."""
+    """One line: means, and what they differ from the first way's, with standard errors;
+    of the molecules that both answer.
+    """
     cells = []
+    both = np.isfinite(own.column("AMR-R") - first.column("AMR-R"))
     for name in SHOWN:
-        gap = own.column(name) - first.column(name)
+        gap = (own.column(name) - first.column(name))[both]
         error = gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else np.nan
         paired = "" if own is first else f" ({gap.mean():+.3f} +- {error:.3f})"
-        cells.append(f"{name} {own.column(name).mean():.3f}{paired}")
-    print(f"{way:32s} {own.ms:6.1f} ms ", *cells, flush=True)
+        cells.append(f"{name} {own.column(name)[both].mean():.3f}{paired}")
+    print(f"{way:32s} {own.ms:6.1f} ms  n {both.sum()} ", *cells, flush=True)
 
 
 def main(given: list[str] | None = None) -> None:

@@ -78,7 +78,7 @@ def sample(  # noqa: PLR0913 - public
     select : {"auto", "coverage", "energy", "diverse", "none"}, optional
         Which candidates are taken: those that the low ones lie nearest to, the lowest
         new ones, the first new ones, or as they come. None leaves it to the model, whose
-        "auto" is "coverage" from 30 atoms on.
+        "auto" is "coverage" where MMFF94 knows the molecule.
     preset : {"fast", "ensemble", "docking", "macrocycle"}, optional
         Values for several of these options at once (`equidrift.engine.presets`); what
         is given beside it wins.

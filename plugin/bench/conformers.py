@@ -45,30 +45,31 @@ STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
 QM9, QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = "references_qm9.npz", 12, 12, 30
 DRUGS, FLEXIBLE, QUICK_DRUGS = "references_zinc.npz", "references_flexible.npz", 4
 FULL_ENSEMBLES, QUICK_ENSEMBLES = 100, 8
-# row -> (model, network calls of one conformer)
-ROWS: dict[str, tuple[str, int]] = {
-    "etkdg": ("etkdg", 0),
-    "etkdg-mmff": ("etkdg-mmff", 0),
-    "equidrift": ("default", 2),
-    "etkdg-refine": ("etkdg-refine", 2),
-    "conformer": ("conformer", 10),
-    "conformer-refine": ("conformer-refine", 12),
-    "se3-distance": ("se3-distance", 100),
-    "se3-distance-gauss-newton": ("se3-distance-gauss-newton", 100),
-}
-# measured on every third molecule in the short form
-SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
 PLAIN = {"refiner": None, "energy": None, "cross": False, "effort": 4}
 LOWEST, COVERING = {**PLAIN, "select": "energy"}, {**PLAIN, "select": "coverage"}
-# row -> (model, its options, network calls of one conformer): `default` in full, with other
-# efforts, and with single stages taken away or alone
-DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
+# row -> (model, its options, network calls of one conformer)
+Rows = dict[str, tuple[str, dict[str, Any], int]]
+ROWS: Rows = {
     "etkdg": ("etkdg", {}, 0),
     "etkdg-mmff": ("etkdg-mmff", {}, 0),
     # of four embeddings a conformer the lowest MMFF94 energies, or those that stand for most low
     # ones: about the price of the default
     "etkdg-mmff-lowest": ("default", LOWEST, 0),
     "etkdg-mmff-coverage": ("default", COVERING, 0),
+    "equidrift": ("default", {}, 2),
+    "no-selection": ("default", {"select": "diverse"}, 2),
+    "etkdg-refine": ("etkdg-refine", {}, 2),
+    "conformer": ("conformer", {}, 10),
+    "conformer-refine": ("conformer-refine", {}, 12),
+    "se3-distance": ("se3-distance", {}, 100),
+    "se3-distance-gauss-newton": ("se3-distance-gauss-newton", {}, 100),
+}
+# measured on every third molecule in the short form
+SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
+# `default` in full, with other efforts, and with single stages taken away or alone
+DRUG_ROWS: Rows = {
+    **{row: ROWS[row] for row in ("etkdg", "etkdg-mmff")},
+    **{row: ROWS[row] for row in ("etkdg-mmff-lowest", "etkdg-mmff-coverage")},
     "equidrift": ("default", {}, 2 + ENERGY_STEPS),
     "effort-4": ("default", {"effort": 4}, 2 + ENERGY_STEPS),
     "effort-16": ("default", {"effort": 16}, 2 + ENERGY_STEPS),
@@ -176,13 +177,13 @@ def small_rows(systems: list[System], full: bool, say: Progress) -> list[Row]:
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
     rows: list[Row] = []
     relax_rate = 0.0
-    for label, (name, calls) in ROWS.items():
-        say(f"qm9-test/{label}: {name}")
+    for label, (name, options, calls) in ROWS.items():
+        say(f"qm9-test/{label}: {name} {options or ''}".rstrip())
         with ProcessPoolExecutor(
             1, mp_context=get_context("spawn")
         ) as own_process:  # its peak memory is then the row's
             chosen = systems[::3] if label in SLOW and not full else systems
-            samples, values = own_process.submit(sampled, name, chosen).result()
+            samples, values = own_process.submit(sampled, name, chosen, None, options).result()
         values |= quality(chosen, samples) | {"molecules": len(chosen)}
         released, rate = energy_released(chosen, samples, n_relaxed)
         values |= released | {"calls": calls}

@@ -41,7 +41,7 @@ SELECT = one_of("selection", SELECTIONS)
 SELECT_HELP = (
     "Which candidates become conformers: those that the low ones lie nearest to (coverage), the "
     "lowest that are new (energy), the first that are new (diverse), or all as they are drawn "
-    "(none). Default: auto, which is coverage from 30 atoms on, else diverse."
+    "(none). Default: auto, which is coverage where MMFF94 knows the molecule."
 )
 SOLVENT_HELP = "Implicit solvent (ALPB) of --relax gfn2, such as water. Default: vacuum."
 DISTINCT_HELP = (

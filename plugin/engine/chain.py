@@ -16,6 +16,7 @@ from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import DiversePick, KeptPool, blocks_of
 from equidrift.engine.capabilities import ConditionalConformerModel
+from equidrift.engine.diversity import torsions
 from equidrift.engine.energy_pick import EnergyPick
 from equidrift.engine.fields import (
     Relaxed,
@@ -80,9 +81,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         atoms and more, and refines those with elements that the refiner does not know;
         None for the refiner alone.
     select : {"auto", "coverage", "energy", "diverse", "none"}
-        Which candidates are taken. "auto" is "coverage" for molecules of 30 atoms and
-        more that MMFF94 knows, by its energies alone if the learned energy lacks one of
-        the elements; "diverse" for others, and without a learned energy.
+        Which candidates are taken. "auto" is "coverage" for molecules with torsions that
+        MMFF94 knows, by its energies alone if the learned energy lacks one of the
+        elements; "diverse" for others, and without a learned energy.
     effort : int
         Candidates for each conformer with the selections "coverage" and "energy", 1 to
         20; the time for a conformer grows with it.
@@ -215,10 +216,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """How conformers of this molecule are chosen, one of `SELECTIONS` but "auto"."""
         if self.select != "auto":
             return self.select
-        large = molecule.n_atoms >= ENERGY_ATOMS
         # without the learned energy, which lacks some elements, MMFF94's alone is still better
         ranked = self.energy is not None and self._field(molecule) == "MMFF94"
-        return "coverage" if large and ranked else "diverse"
+        return "coverage" if ranked and len(torsions(molecule).atoms) else "diverse"
 
     def cost(self, molecule: Molecule) -> int:
         """The work for a conformer of this molecule, in plain draws."""

@@ -10,8 +10,8 @@ from equidrift.registry import host_function
 
 
 def default(name: str = "default", *, energy: str | None = "auto", **options: Any) -> Chain:
-    """The default of `equidrift sample`: ETKDG, MMFF94, the pick of new or low
-    conformers, the refiner, and from 30 atoms on the learned energy.
+    """The default of `equidrift sample`: ETKDG, MMFF94, the choice of
+    conformers that stand for the low ones, the refiner, and from 30 atoms on the learned energy.
 
     Parameters
     ----------

@@ -86,7 +86,6 @@ class EnergyPick:
             ranks[sound] = energies[sound]
         else:
             # Sample by sample, so that it is the same number whatever is drawn beside it.
-            for rows in (sound[slot[sound] == k] for k in np.unique(slot)):
-                ranks[rows] = self.energy.energies_eV(self.molecule, made[rows])
+            ranks[sound] = self.energy.energies_eV(self.molecule, made[sound], slot[sound])
         ranks[~np.isfinite(ranks)] = np.inf
         return Pool(made, energies, ranks, slot)

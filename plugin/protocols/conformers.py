@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self, TypedDict, Unpack, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from equidrift.protocols.models import MoleculeBoundModel
 from equidrift.protocols.values import (
     Callback,
@@ -136,8 +139,12 @@ class EnergyRefiner(Refiner, Protocol):
     conformers (k, n_atoms, 3), which can be compared within a molecule.
     """
 
-    def energies_eV(self, molecule: Molecule, positions_A: Floats) -> Floats:
-        """Energies (k,) in eV of conformers (k, n_atoms, 3) in A."""
+    def energies_eV(
+        self, molecule: Molecule, positions_A: Floats, apart: NDArray[np.int64] | None = None
+    ) -> Floats:
+        """Energies (k,) in eV of conformers (k, n_atoms, 3) in A; those of one number in
+        `apart` (k,) are found together, apart from the others.
+        """
         ...
 
 

@@ -12,9 +12,12 @@ Column = tuple[str, tuple[str, ...], int, int]
 
 LABELS = {
     "qm9-test/equidrift": "**equidrift** (`default`)",
+    "qm9-test/no-selection": "`default` with the first new torsions instead (`--select diverse`)",
     "qm9-test/refine": "`refine` on ETKDG + MMFF94",
     "qm9-test/etkdg": "ETKDG (RDKit)",
     "qm9-test/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "qm9-test/etkdg-mmff-lowest": "ETKDG + MMFF94, the lowest of four a conformer, no network",
+    "qm9-test/etkdg-mmff-coverage": "ETKDG + MMFF94, the choice of `default` of four, no network",
     "qm9-test/etkdg-refine": "`etkdg-refine`: ETKDG, refined",
     "qm9-test/etkdg-mmff-refine": "`etkdg-mmff-refine`: ETKDG + MMFF94, refined, no pick",
     "qm9-test/conformer": "`conformer`: from noise, not refined",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from equidrift.checks.conditions import Known
 from equidrift.errors import MoleculeError

@@ -310,7 +310,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         )
         if known is not None:
             embed_with(options, mol, known)
-        made = embedded(mol, len(seeds), options)
+        made = rung.right(task.molecule, embedded(mol, len(seeds), options))
         return made if known is None else _with_core(made, known)
 
 

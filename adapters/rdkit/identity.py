@@ -118,7 +118,8 @@ def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.floa
     return min(found, key=len, default=[])
 
 
-def _graph(molecule: Molecule) -> Molecule:
+def without_stereo(molecule: Molecule) -> Molecule:
+    """The molecule with all its stereo open."""
     return molecule.replace(tetrahedral=_NO_ROWS, double_bonds=_NO_ROWS, axial=_NO_ROWS)
 
 
@@ -126,7 +127,7 @@ def _places(named: Molecule, seen: Molecule) -> list[NDArray[np.int64]]:
     """Where the atoms of `named` are in `seen`: as they stand, else every way in which
     the graphs fit.
     """
-    bare, other = _graph(named), _graph(seen)
+    bare, other = without_stereo(named), without_stereo(seen)
     if bare == other:
         return [np.arange(seen.n_atoms)]
     try:

@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from equidrift.adapters.rdkit.identity import without_stereo
 from equidrift.adapters.rdkit.interrupts import embedded_ids
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.relaxing import force_field_of, mmff_relax
 from equidrift.adapters.rdkit.threads import thread_count
+from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.errors import CrashError, TimeLimitError
 from equidrift.isolated import run_apart
 from equidrift.records import Molecule
+from equidrift.units import KCAL_MOL_PER_EV
 
 FIRST_ATTEMPTS = 10  # of each conformer before the next setting is looked for
-PROBE_SEED = 0x5EED
+PROBE_SEED, PROBE_ATTEMPTS = 0x5EED, 30  # some polycycles embed once in twenty attempts
 ENOUGH_RUNGS = 2
 SMALL_RING, CAGE_RINGS = 4, 3
 APART_S = 20.0  # seconds RDKit may take for a cage before its process is ended
@@ -69,11 +73,16 @@ class Rung:
         does not have.
     random : bool
         From random coordinates instead of the metric matrix.
+    lenient : bool
+        Without RDKit's last look at stereocentres, which refuses carbon whose neighbours
+        lie on one side, as in spiro rings of three atoms. What has another stereo is left
+        out by `right`.
     """
 
     small_rings: bool = False
     knowledge: bool = True
     random: bool = False
+    lenient: bool = False
 
     def options(self, seed: int, num_threads: int, attempts: int, limit_s: int) -> Any:
         """RDKit's EmbedParameters."""
@@ -81,6 +90,7 @@ class Rung:
         options.useSmallRingTorsions = self.small_rings
         options.useBasicKnowledge = self.knowledge
         options.useRandomCoords = self.random
+        options.enforceChirality = not self.lenient
         options.enableSequentialRandomSeeds = True
         options.randomSeed = seed
         options.numThreads = thread_count(num_threads)
@@ -89,6 +99,13 @@ class Rung:
         options.trackFailures = True
         options.timeout = limit_s
         return options
+
+    def right(self, molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of what it embedded, (k, n_atoms, 3), what has the molecule's stereo."""
+        if not self.lenient or not len(positions_A):
+            return positions_A
+        reasons = GeometryCheck(molecule)(positions_A)
+        return positions_A[~np.isin(reasons, (TETRAHEDRAL, DOUBLE_BOND))]
 
 
 LADDER = (  # cheapest first
@@ -100,6 +117,9 @@ LADDER = (  # cheapest first
     Rung(knowledge=False, random=True),
 )
 CORE_LADDER = LADDER[:4]  # around atoms that are held
+LENIENT = Rung(lenient=True)
+LENIENT_TRIES = 8
+STRAIN_EV = 60.0 / KCAL_MOL_PER_EV  # above another stereoisomer a stereoisomer is impossible
 
 
 @lru_cache(maxsize=4096)
@@ -135,9 +155,33 @@ def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
     mol = to_mol(molecule)
     working: list[Rung] = []
     for rung in LADDER:
-        options = rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, call_limit_s(mol, 1))
+        options = rung.options(PROBE_SEED, 1, PROBE_ATTEMPTS, call_limit_s(mol, 1))
         if len(embedded(mol, 1, options)):
             working.append(rung)
             if len(working) == ENOUGH_RUNGS:
                 break
+    if not working and _may_be_lenient(molecule, mol):
+        working.append(LENIENT)
     return tuple(working)
+
+
+def _may_be_lenient(molecule: Molecule, mol: Chem.Mol) -> bool:
+    """Whether the lenient rung makes what stays itself when MMFF94 relaxes it, and is not
+    far above the lowest of the same bonds with any stereo.
+    """
+    if force_field_of(molecule) != "MMFF94" or not len(molecule.tetrahedral):
+        return False
+
+    def lowest_eV(rung: Rung, what: Molecule, graph: Chem.Mol) -> float:
+        limit_s = call_limit_s(graph, LENIENT_TRIES)
+        drawn = embedded(
+            graph, LENIENT_TRIES, rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, limit_s)
+        )
+        relaxed, energies = mmff_relax(what, drawn)
+        return float(min(energies[GeometryCheck(what)(relaxed) == ""], default=np.inf))
+
+    own = lowest_eV(LENIENT, molecule, mol)
+    if not np.isfinite(own):
+        return False
+    free = without_stereo(molecule)
+    return own - lowest_eV(LADDER[0], free, to_mol(free)) < STRAIN_EV

@@ -82,4 +82,4 @@ def test_case_that_cannot_be_embedded_is_given_up_after_one_try_of_each_setting(
     monkeypatch.setattr(rungs.rdDistGeom, "EmbedMultipleConfs", counted)
     with pytest.raises(NoValidSamplesError, match="too strained to exist"):
         equidrift.sample(smiles, 20)
-    assert sum(asked) <= 200, "20 conformers, of 4 candidates each, cost what one costs"
+    assert sum(asked) <= 400, "20 conformers, of 8 candidates each, cost what one costs"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from equidrift.adapters.rdkit.etkdg import CHUNK, ETKDG, ETKDGMMFF, SEEDS, rdkit_seeds
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.checks.conditions import make_conditions
+from equidrift.checks.geometry import check_geometry
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import ConformerModel
 from equidrift.records import Molecule
@@ -282,3 +283,22 @@ def test_time_limit_keeps_what_was_made_before_it(monkeypatch):
     monkeypatch.setattr(rdkit_etkdg.time, "monotonic", lambda: next(clock))
     made = np.isfinite(ETKDG(timeout_s=8).sample(BUTANOL, sample_seeds(0, 0, 100))).all((1, 2))
     assert made[:9].all() and not made.all()
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    ["C[C@H]1N[C@@]12C[C@@H]1N[C@@H]12", "CC1C2C3CC(C3)N12"],  # of QM9: RDKit's own checks refuse
+)
+def test_strained_molecules_that_exist_are_embedded_with_their_stereo(smiles):
+    molecule = Molecule.from_smiles(smiles)
+    made = mmff_relax(molecule, ETKDG().sample(molecule, sample_seeds(0, 0, 4)))[0]
+    assert (check_geometry(molecule, made) == "").all()
+
+
+@pytest.mark.parametrize(
+    "smiles", ["C1C[C@H]2O[C@@H]2C1", "C[C@@]12CC[C@](C)(C1)CC2", "C1C[C@@]2(F)CC[C@@]1(Cl)C2"]
+)
+def test_stereo_that_no_ring_can_have_is_refused(smiles):
+    molecule = Molecule.from_smiles(smiles)
+    assert ETKDG().never_embeds(molecule)
+    assert np.isnan(ETKDG().sample(molecule, sample_seeds(0, 0, 2))).all()

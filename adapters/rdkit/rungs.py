@@ -174,9 +174,7 @@ def _may_be_lenient(molecule: Molecule, mol: Chem.Mol) -> bool:
 
     def lowest_eV(rung: Rung, what: Molecule, graph: Chem.Mol) -> float:
         limit_s = call_limit_s(graph, LENIENT_TRIES)
-        drawn = embedded(
-            graph, LENIENT_TRIES, rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, limit_s)
-        )
+        drawn = embedded(graph, LENIENT_TRIES, rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, limit_s))
         relaxed, energies = mmff_relax(what, drawn)
         return float(min(energies[GeometryCheck(what)(relaxed) == ""], default=np.inf))
 

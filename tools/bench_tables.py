@@ -72,7 +72,7 @@ CONFORMER_PARTS = {
     "beside those of the references:",
 }
 SPEED: tuple[Column, ...] = (
-    ("conformers/s", ("conformers_per_s",), 1, 1),
+    ("core ms a conformer", ("cpu_ms_per_conformer",), 1, -1),
     ("over ETKDG + MMFF94", ("over_etkdg-mmff",), 2, 1),
     ("over ETKDG + MMFF94 + GFN2-xTB", ("over_etkdg-mmff-gfn2",), 1, 1),
     ("over GFN2-xTB relaxation alone", ("over_gfn2",), 1, 1),

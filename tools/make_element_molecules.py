@@ -52,14 +52,14 @@ RARE = ("B", "F", "Si", "P", "S", "Cl", "Br", "I", "S(VI)", "isocyanide")
 CUT_SULFONYL = Chem.MolFromSmarts("[S;H1]=O")  # a tautomer that nobody has
 
 
-def pieces(zinc, rng):
-    """Pieces of molecules of the test part, as Mols without dummy atoms."""
+def pieces(zinc, rng, part="test"):
+    """Pieces of molecules of a part, as Mols without dummy atoms."""
     seen = set()
     lines = zinc.read_text().splitlines()
     rng.shuffle(lines)
     for line in lines:
         mol = Chem.MolFromSmiles(line.split()[0]) if line.strip() else None
-        if mol is None or held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) != "test":
+        if mol is None or held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) != part:
             continue
         for text in sorted(BRICS.BRICSDecompose(mol)):
             whole = Chem.MolFromSmiles(text)

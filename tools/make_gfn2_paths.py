@@ -6,8 +6,9 @@ forces from.
     [--qm9-share 0.25]
                            [--diverse SHARD ...] [--per-mol 2] [--off-path 3] [--steps
                            80] [--fmax 0.02] [--molecules N] [--seconds 3000] [--seed 0]
+                           [--rotors 3 10]
 
-Molecules come from a file of SMILES (3 to 10 rotatable bonds, at most 60 atoms) and
+Molecules come from a file of SMILES (`--rotors` rotatable bonds, at most 60 atoms) and
 from QM9, `--qm9-share` of them, of the part asked for (`held_out` of
 `models/shared/split.py`). Each is embedded (ETKDGv3) and relaxed with MMFF94; from
 there BFGS goes on with exact GFN2-xTB gradients (tblite) and the Hessian of GFN-FF
@@ -224,7 +225,7 @@ def molecules(args):
         known = all(a.GetAtomicNum() in ELEMENTS for a in mol.GetAtoms())
         if (
             known
-            and 3 <= turns <= 10
+            and args.rotors[0] <= turns <= args.rotors[1]
             and mol.GetNumAtoms() + sum(a.GetTotalNumHs() for a in mol.GetAtoms()) <= 60
         ):
             zinc.append(line.split()[0])
@@ -332,6 +333,7 @@ def arguments() -> argparse.Namespace:
         "--molecules", type=int, default=1_000_000, help="stop after so many of the list"
     )
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--rotors", type=int, nargs=2, default=(3, 10))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--diverse",

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Make a list of drug-like molecules of elements that ZINC lacks, to label for training.
 
-    make_substituted_molecules.py OUT.smi [--zinc FILE] [--each 60] [--seed 0]
+    make_substituted_molecules.py OUT.smi [--zinc FILE] [--each 60] [--pieces]
+    [--part train|val] [--seed 0]
 
 A hydrogen of a carbon of a molecule of ZINC's training part is replaced by a group of
 Si, P, I, Br, S(VI) or an isocyanide, `--each` times a group. Boron is not among them:
 MMFF94, to which the learned energy is a correction, has no types for it. Both the
-molecule and what is made of it belong to the training part.
+molecule and what is made of it belong to the part. `--pieces` takes pieces of up to 14
+heavy atoms of these molecules instead, which cost a third.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import os
 import random
 from pathlib import Path
 
-from make_element_molecules import substituted
+from make_element_molecules import pieces, substituted
 from rdkit import Chem, RDLogger
 from rdkit.Chem import AllChem
 
@@ -32,27 +34,27 @@ GROUPS = (
 MOST_ATOMS = 60
 
 
-def training_molecules(zinc, rng):
-    """Mols of ZINC's training part in a seeded order, again and again."""
+def molecules_of(zinc, rng, part):
+    """Mols of a part of ZINC in a seeded order, again and again."""
     lines = [line.split()[0] for line in zinc.read_text().splitlines() if line.strip()]
     while True:
         rng.shuffle(lines)
         for smiles in lines:
             mol = Chem.MolFromSmiles(smiles)
-            if mol is not None and is_training(mol):
+            if mol is not None and is_of(mol, part):
                 yield mol
 
 
-def is_training(mol):
-    """Whether a molecule is of the training part."""
-    return held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) == "train"
+def is_of(mol, part):
+    """Whether a molecule is of a part."""
+    return held_out(Chem.MolToSmiles(mol, isomericSmiles=False)) == part
 
 
-def accepted(mol):
-    """Whether it is small enough, of the training part, and MMFF94 has types for it."""
+def accepted(mol, part):
+    """Whether it is small enough, of the part, and MMFF94 has types for it."""
     with_hydrogens = Chem.AddHs(mol)
     small = with_hydrogens.GetNumAtoms() <= MOST_ATOMS
-    return small and is_training(mol) and AllChem.MMFFHasAllMoleculeParams(with_hydrogens)
+    return small and is_of(mol, part) and AllChem.MMFFHasAllMoleculeParams(with_hydrogens)
 
 
 def main():
@@ -64,17 +66,21 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--zinc", default=str(data / "zinc_smiles" / "zinc_29k.smi"))
     parser.add_argument("--each", type=int, default=60)
+    parser.add_argument("--pieces", action="store_true")
+    parser.add_argument("--part", choices=("train", "val"), default="train")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    pool, found, seen = training_molecules(Path(args.zinc), rng), [], set()
+    drawn = pieces if args.pieces else molecules_of
+    pool, found, seen = drawn(Path(args.zinc), rng, args.part), [], set()
     for group in GROUPS * args.each:
         for _ in range(40):  # some groups have few molecules that MMFF94 types
-            made = substituted(next(pool), group, rng)
+            mol = next(pool, None)
+            made = None if mol is None else substituted(mol, group, rng)
             smiles = None if made is None else Chem.MolToSmiles(made)
             if smiles is None or smiles in seen or Chem.MolFromSmiles(smiles) is None:
                 continue
-            if accepted(Chem.MolFromSmiles(smiles)):
+            if accepted(Chem.MolFromSmiles(smiles), args.part):
                 seen.add(smiles)
                 found.append(smiles)
                 break

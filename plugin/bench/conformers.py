@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -176,7 +175,7 @@ def small_rows(systems: list[System], full: bool, say: Progress) -> list[Row]:
     """All models on molecules of QM9, their speeds as ratios, and the published rows."""
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
     rows: list[Row] = []
-    relax_rate = 0.0
+    relaxation_ms = 0.0
     for label, (name, options, calls) in ROWS.items():
         say(f"qm9-test/{label}: {name} {options or ''}".rstrip())
         with ProcessPoolExecutor(
@@ -185,15 +184,15 @@ def small_rows(systems: list[System], full: bool, say: Progress) -> list[Row]:
             chosen = systems[::3] if label in SLOW and not full else systems
             samples, values = own_process.submit(sampled, name, chosen, None, options).result()
         values |= quality(chosen, samples) | {"molecules": len(chosen)}
-        released, rate = energy_released(chosen, samples, n_relaxed)
+        released, ms = energy_released(chosen, samples, n_relaxed)
         values |= released | {"calls": calls}
         rows.append(row(f"qm9-test/{label}", values, len(chosen)))
         if name == "etkdg-mmff":
-            relax_rate = rate
+            relaxation_ms = ms
             say("qm9-test/refine")
             values = refined(systems, samples, n_relaxed)
             rows.append(row("qm9-test/refine", values, len(systems)))
-    add_ratios(rows, relax_rate)
+    add_ratios(rows, relaxation_ms)
     return rows + [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
 
 
@@ -204,7 +203,7 @@ def sampled(
     options: dict[str, Any] | None = None,
 ) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
     """2K valid samples per molecule, with the share of right stereo among all draws,
-    the speed, the processor time and the peak memory.
+    the processor time and the peak memory.
     """
     model = make_model(
         name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {})
@@ -214,7 +213,7 @@ def sampled(
     settings = make_settings(model=model, steps=steps)
     samples = [np.zeros((0, molecule.n_atoms, 3)) for molecule, _ in systems]
     wrong = drawn = 0
-    begun, begun_cpu_s = time.perf_counter(), cpu_s()
+    begun_cpu_s = cpu_s()
     # the engine draws one n for all it is given
     for n in sorted({2 * len(known) for _, known in systems}):
         chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
@@ -230,13 +229,12 @@ def sampled(
                     piece.ensemble.provenance["rejected"].get(reason, 0)
                     for reason in STEREO_REASONS
                 )
-    seconds, spent_s = time.perf_counter() - begun, cpu_s() - begun_cpu_s
+    spent_s = cpu_s() - begun_cpu_s
     count = sum(map(len, samples))
     right = {"stereo": 100.0 * (1 - wrong / max(1, drawn))}
     values = {
         **right,
         **share_errors(right, drawn),
-        "conformers_per_s": count / seconds,
         "cpu_ms_per_conformer": 1000 * spent_s / max(1, count),
         "peak_memory_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -301,8 +299,8 @@ def energy_released(
     systems: list[System], samples: list[NDArray[np.float64]], count: int
 ) -> tuple[dict[str, float], float]:
     """Median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule,
-    with its standard error and the number `relaxed`; relaxations per second on all
-    cores.
+    with its standard error and the number `relaxed`; processor time of a relaxation in
+    ms.
     """
     chosen = [
         k
@@ -315,18 +313,18 @@ def energy_released(
         parts = list(pool.map(relaxed, [jobs[k::cores] for k in range(cores)]))
     released = [value for values, _ in parts for value in values]
     values = medians({"energy_released_kcal_mol": released}) | {"relaxed": len(released)}
-    return values, len(released) / max(seconds for _, seconds in parts)
+    return values, 1000 * sum(seconds for _, seconds in parts) / max(1, len(released))
 
 
 def relaxed(jobs: list[System]) -> tuple[list[float], float]:
-    """(kcal/mol released by each relaxation, seconds they took), on one core, by plain
-    BFGS to 0.01 eV/A.
+    """(kcal/mol released by each relaxation, processor seconds they took), on one core,
+    by plain BFGS to 0.01 eV/A.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     before = [gfn2_relax(molecule, positions, 0)[1][0] for molecule, positions in jobs]
-    begun = time.perf_counter()
+    begun_s = cpu_s()
     after = [gfn2_relax(molecule, positions, fmax_eV_A=0.01)[1][0] for molecule, positions in jobs]
-    seconds = time.perf_counter() - begun
+    seconds = cpu_s() - begun_s
     return [float(b - a) * KCAL_MOL_PER_EV for b, a in zip(before, after, strict=True)], seconds
 
 
@@ -337,9 +335,9 @@ def refined(
     refiner = make_refiner("refine")
     jobs = [(molecule, x) for (molecule, _), x in zip(systems, starts, strict=True)]
     refiner.refine_many(jobs[:2])
-    begun = time.perf_counter()
+    begun_s = cpu_s()
     moved = refiner.refine_many(jobs)
-    seconds = time.perf_counter() - begun
+    seconds = cpu_s() - begun_s
     right = [
         np.isin(GeometryCheck(m)(x), STEREO_REASONS)
         for (m, _), x in zip(systems, moved, strict=True)
@@ -348,24 +346,23 @@ def refined(
     stereo = {"stereo": 100.0 * (1 - float(wrong.mean()))}
     values = quality(systems, moved) | stereo | share_errors(stereo, len(wrong))
     values |= {
-        "conformers_per_s": sum(map(len, moved)) / seconds,
+        "cpu_ms_per_conformer": 1000 * seconds / sum(map(len, moved)),
         "conformers": sum(map(len, moved)),
         "calls": refiner.default_steps or 0,
     }
     return values | energy_released(systems, moved, count)[0]
 
 
-def add_ratios(rows: list[Row], relaxations_per_s: float) -> None:
-    """Speeds as ratios of this run: over ETKDG + MMFF94, and over GFN2-xTB relaxation,
-    all on every core.
+def add_ratios(rows: list[Row], relaxation_ms: float) -> None:
+    """Speeds as ratios of processor times of this run: over ETKDG + MMFF94, and over
+    GFN2-xTB relaxation.
     """
     by_name = {one["row"]: one["values"] for one in rows}
-    mmff = by_name["qm9-test/etkdg-mmff"]["conformers_per_s"]
-    whole = 1.0 / (1.0 / mmff + 1.0 / relaxations_per_s)
+    mmff_ms = by_name["qm9-test/etkdg-mmff"]["cpu_ms_per_conformer"]
     for values in by_name.values():
-        rate = values["conformers_per_s"]
+        ms = values["cpu_ms_per_conformer"]
         values |= {
-            "over_etkdg-mmff": rate / mmff,
-            "over_etkdg-mmff-gfn2": rate / whole,
-            "over_gfn2": rate / relaxations_per_s,
+            "over_etkdg-mmff": mmff_ms / ms,
+            "over_etkdg-mmff-gfn2": (mmff_ms + relaxation_ms) / ms,
+            "over_gfn2": relaxation_ms / ms,
         }

@@ -38,7 +38,7 @@ def test_ways_are_measured_on_the_same_molecules_and_paired(
         assert len(own["molecules"]) == 2 and own["ms"] > 0
         assert all(0 < row["AMR-R"] < 3 for row in own["molecules"])
     first, second = capsys.readouterr().out.splitlines()[1:]
-    assert "+-" not in first and second.count("+-") == 5
+    assert "+-" not in first and second.count("+-") == 6 and "n 2" in second
     both = [[row["AMR-R"] for row in own["molecules"]] for own in figures.values()]
     assert f"({np.mean(np.subtract(both[1], both[0])):+.3f}" in second
 

@@ -47,6 +47,7 @@ DOORS = {
     "boltzmann/sampler.py:_rotation",
     "conformers/distance/sampler.py:draws",
     "conformers/energy/sampler.py:EnergySurface._block",
+    "conformers/energy/sampler.py:EnergySurface.energies_eV",
     "conformers/sampler.py:NetworkModel._run",
     "fields/atoms/conditioned.py:ConditionedAtoms._as_values",
     "fields/atoms/conditioned.py:ConditionedAtoms.mean_std",

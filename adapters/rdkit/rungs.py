@@ -182,4 +182,5 @@ def _may_be_lenient(molecule: Molecule, mol: Chem.Mol) -> bool:
     if not np.isfinite(own):
         return False
     free = without_stereo(molecule)
-    return own - lowest_eV(LADDER[0], free, to_mol(free)) < STRAIN_EV
+    best = lowest_eV(LADDER[0], free, to_mol(free))
+    return bool(np.isfinite(best)) and own - best < STRAIN_EV

@@ -77,8 +77,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     refiner : str or None
         Name of the refiner, None for none.
     energy : str or None
-        Name of the learned energy that goes on from the refiner for molecules of 30
-        atoms and more, and refines those with elements that the refiner does not know;
+        Name of the learned energy that ranks candidates, goes on from the refiner for
+        molecules of 30 atoms and more, and refines those with elements that the refiner does not know;
         None for the refiner alone.
     select : {"auto", "coverage", "energy", "diverse", "none"}
         Which candidates are taken. "auto" is "coverage" for molecules with torsions that

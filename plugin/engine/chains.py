@@ -10,16 +10,16 @@ from equidrift.registry import host_function
 
 
 def default(name: str = "default", *, energy: str | None = "auto", **options: Any) -> Chain:
-    """The default of `equidrift sample`: ETKDG, MMFF94, the choice of
-    conformers that stand for the low ones, the refiner, and from 30 atoms on the learned energy.
+    """The default of `equidrift sample`: ETKDG, MMFF94, the choice of conformers that
+    stand for the low ones, the refiner, and from 30 atoms on the learned energy.
 
     Parameters
     ----------
     name : str
         For provenance.
     energy : str or None
-        Name of the learned energy, which goes on from the refiner for molecules of 30
-        atoms and more; None for the refiner alone. "auto" is "conformer-energy", and
+        Name of the learned energy, which ranks candidates, and goes on from the refiner
+        for molecules of 30 atoms and more; None for the refiner alone. "auto" is "conformer-energy", and
         none with a refiner of your own.
     **options
         Of `Chain`.

@@ -78,8 +78,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         Name of the refiner, None for none.
     energy : str or None
         Name of the learned energy that ranks candidates, goes on from the refiner for
-        molecules of 30 atoms and more, and refines those with elements that the refiner does not know;
-        None for the refiner alone.
+        molecules of 30 atoms and more, and refines those with elements that the refiner
+        does not know; None for the refiner alone.
     select : {"auto", "coverage", "energy", "diverse", "none"}
         Which candidates are taken. "auto" is "coverage" for molecules with torsions that
         MMFF94 knows, by its energies alone if the learned energy lacks one of the

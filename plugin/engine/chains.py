@@ -19,8 +19,8 @@ def default(name: str = "default", *, energy: str | None = "auto", **options: An
         For provenance.
     energy : str or None
         Name of the learned energy, which ranks candidates, and goes on from the refiner
-        for molecules of 30 atoms and more; None for the refiner alone. "auto" is "conformer-energy", and
-        none with a refiner of your own.
+        for molecules of 30 atoms and more; None for the refiner alone. "auto" is
+        "conformer-energy", and none with a refiner of your own.
     **options
         Of `Chain`.
     """

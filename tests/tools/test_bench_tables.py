@@ -142,9 +142,7 @@ def test_rows_columns_and_the_best() -> None:
         and "| **equidrift** (`default`) | 0.5000 |" in lines
     )
     assert lines[lines.index("| solver | 20 calls |") + 2] == "| sde | 0.300 / 80.0 |"
-    assert "| ETKDG (RDKit) | **3.0** |" in lines and lines[-1].endswith(
-        "Python 3.12; commit abc."
-    )
+    assert "| ETKDG (RDKit) | **3.0** |" in lines and lines[-1].endswith("Python 3.12; commit abc.")
     assert sum("GeoDiff" in line for line in lines) == 1, "published rows have no speed"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -24,6 +25,11 @@ class EnergyConfig:
     channels: int = 32
     cutoff_neighbours_A: float = 5.0
     backbone: str | None = None  # a name of models.shared.backbones.choice
+
+    @classmethod
+    def of_card(cls, config: Mapping[str, Any]) -> EnergyConfig:
+        """The sizes in a card's `config`, which names the reference, too."""
+        return cls(**{key: value for key, value in config.items() if key != "reference"})
 
 
 def perceptron(size: int, hidden: int, out: int) -> nn.Sequential:

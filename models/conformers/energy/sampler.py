@@ -197,9 +197,7 @@ class EnergyModel(StepRefiner):
 
     def __init__(self, weights: str = "conformer-energy", *, device: Device = None):
         def make(config: dict[str, Any]) -> EnergyNetwork:
-            return EnergyNetwork(
-                EnergyConfig(**{key: value for key, value in config.items() if key != "reference"})
-            )
+            return EnergyNetwork(EnergyConfig.of_card(config))
 
         self.network, self.card = load_network(weights, self.task, make)
         self.device = pick_device(device)

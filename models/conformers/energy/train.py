@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
+from equidrift.errors import InputError
 from equidrift.models.conformers.energy.data import PathSet, load_all
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
@@ -19,10 +20,12 @@ from equidrift.models.conformers.energy.objective import Batches, energy_loss, r
 from equidrift.models.shared.backbones.choice import Backbone
 from equidrift.models.shared.config import SplitTraining
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, own_random_state, training_of
+from equidrift.models.shared.run import Task, begun, own_random_state, training_of
 from equidrift.models.shared.split import split
 from equidrift.records import SYMBOLS
+from equidrift.weights import load_weights
 
+TASK = "energy"
 FEWEST_MOLECULES = 100  # of the training data, for an element to be claimed
 
 
@@ -33,9 +36,12 @@ class EnergyTraining(SplitTraining):
     field whose energy the network's is added to at zero noise. `validation` names files
     of paths that tell the loss before and after; without it, a share `held_out` of the
     molecules does. `noise_share` of the batches are at a noise level. `backbone` names a
-    trunk of the symmetry kit that stands in the place of neighbourhoods.
+    trunk of the symmetry kit that stands in the place of neighbourhoods. `init` names
+    weights to go on from, a shipped model or a path: the new card claims its elements,
+    too.
     """
 
+    init: str | None = None
     validation: list[str] = Field(default=[])
     reference: Literal["MMFF94", "none"] = "MMFF94"
     noise_share: float = Field(default=0.1, ge=0, lt=1)
@@ -44,7 +50,16 @@ class EnergyTraining(SplitTraining):
     backbone: Backbone | None = None
 
     def begin(self) -> EnergyNetwork:
-        """The network, with random weights that depend on the seed alone."""
+        """The network, with the weights of `init`, or random ones that depend on the seed
+        alone.
+        """
+        if self.init:
+            reference = load_weights(self.init)[1].get("config", {}).get("reference")
+            if reference != self.reference:
+                raise InputError(
+                    f"init: {self.init} has the reference {reference}, not {self.reference}"
+                )
+            return begun(self, self.init, TASK, lambda c: EnergyNetwork(EnergyConfig.of_card(c)))
         trunk = {} if self.backbone is None else {"backbone": self.backbone}
         with own_random_state(self.seed):
             return EnergyNetwork(EnergyConfig(**(self.network | trunk)))
@@ -100,12 +115,15 @@ def molecules_with(data: PathSet) -> dict[str, int]:
 
 def card_of(c: EnergyTraining, sizes: EnergyConfig, data: PathSet) -> dict[str, Any]:
     """What the card says beside what all cards say; it claims elements that at least
-    `FEWEST_MOLECULES` molecules hold.
+    `FEWEST_MOLECULES` molecules hold, those of `init` among them.
     """
     counts = molecules_with(data)
+    if c.init:
+        before = load_weights(c.init)[1].get("training_molecules_per_element", {})
+        counts = {symbol: count + before.get(symbol, 0) for symbol, count in counts.items()}
     return {
         "family": "conformers",
-        "task": "energy",
+        "task": TASK,
         "what": "energy whose gradient relaxes conformers towards GFN2-xTB minima",
         "config": {**dataclasses.asdict(sizes), "reference": c.reference},
         "elements": [symbol for symbol, count in counts.items() if count >= FEWEST_MOLECULES],

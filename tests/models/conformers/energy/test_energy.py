@@ -340,6 +340,34 @@ def test_training_lowers_the_errors_of_forces_and_energies(
     assert all(after[name] < 0.7 * value for name, value in before.items())
 
 
+def test_training_goes_on_from_weights_and_keeps_their_elements(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    schedule = {"steps": 1, "warmup_steps": 0, "learning_rate": 1e-12, "ema": 0.0}
+    del config["network"]
+    run_training(
+        {**config, "schedule": schedule, "init": "conformer-energy"}, tmp_path / "run", None
+    )
+    before, card = load_weights("conformer-energy")
+    after, new = load_weights(tmp_path / "run" / "my-model.safetensors")
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)
+    assert new["elements"] == card["elements"] and new["config"] == card["config"] | {
+        "backbone": None
+    }
+    assert new["training_molecules_per_element"]["C"] > card["training_molecules_per_element"]["C"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"init": "refine"}, {"init": "conformer-energy", "reference": "none"}]
+)
+def test_training_goes_on_from_no_other_model(
+    config: dict[str, Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    del config["network"]
+    with pytest.raises(InputError, match="init: "):
+        run_training({**config, **change}, tmp_path / "run", None)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"reference": "UFF"}, {"noise_share": 1.0}, {"paths": 3}, {"network": {"depth": 3}}]
 )

@@ -17,7 +17,7 @@ from equidrift.adapters.rdkit.interrupts import embedded_ids
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.relaxing import force_field_of, mmff_relax
 from equidrift.adapters.rdkit.threads import thread_count
-from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
+from equidrift.checks.geometry import STEREO_REASONS, GeometryCheck
 from equidrift.errors import CrashError, TimeLimitError
 from equidrift.isolated import run_apart
 from equidrift.records import Molecule
@@ -105,7 +105,7 @@ class Rung:
         if not self.lenient or not len(positions_A):
             return positions_A
         reasons = GeometryCheck(molecule)(positions_A)
-        return positions_A[~np.isin(reasons, (TETRAHEDRAL, DOUBLE_BOND))]
+        return positions_A[~np.isin(reasons, STEREO_REASONS)]
 
 
 LADDER = (  # cheapest first

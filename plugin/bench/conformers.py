@@ -31,7 +31,7 @@ from equidrift.bench.ensemble_properties import ensemble_errors
 from equidrift.bench.machine import Progress, System, cpu_s, references, shipped
 from equidrift.bench.parts import Parts, benchmark, of_data
 from equidrift.bench.rows import Row, medians, published, row, share_errors
-from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
+from equidrift.checks.geometry import STEREO_REASONS, GeometryCheck
 from equidrift.engine.chain import ENERGY_STEPS
 from equidrift.engine.conformers import generate_windows, make_settings
 from equidrift.records import Molecule
@@ -40,7 +40,6 @@ from equidrift.seeds import sample_seeds
 from equidrift.torsions import TorsionTree
 from equidrift.units import KCAL_MOL_PER_EV
 
-STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
 QM9, QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = "references_qm9.npz", 12, 12, 30
 DRUGS, FLEXIBLE, QUICK_DRUGS = "references_zinc.npz", "references_flexible.npz", 4
 FULL_ENSEMBLES, QUICK_ENSEMBLES = 100, 8
@@ -63,12 +62,12 @@ ROWS: Rows = {
     "se3-distance": ("se3-distance", {}, 100),
     "se3-distance-gauss-newton": ("se3-distance-gauss-newton", {}, 100),
 }
+WITHOUT_NETWORK = ("etkdg", "etkdg-mmff", "etkdg-mmff-lowest", "etkdg-mmff-coverage")
 # measured on every third molecule in the short form
 SLOW = ("conformer", "conformer-refine", "se3-distance", "se3-distance-gauss-newton")
 # `default` in full, with other efforts, and with single stages taken away or alone
 DRUG_ROWS: Rows = {
-    **{row: ROWS[row] for row in ("etkdg", "etkdg-mmff")},
-    **{row: ROWS[row] for row in ("etkdg-mmff-lowest", "etkdg-mmff-coverage")},
+    **{label: ROWS[label] for label in WITHOUT_NETWORK},
     "equidrift": ("default", {}, 2 + ENERGY_STEPS),
     "effort-4": ("default", {"effort": 4}, 2 + ENERGY_STEPS),
     "effort-16": ("default", {"effort": 16}, 2 + ENERGY_STEPS),
@@ -88,10 +87,7 @@ DRUG_ROWS: Rows = {
 # part -> its rows in the long form and in the short one
 DRUG_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "drugs": (
-        (
-            *("etkdg", "etkdg-mmff", "etkdg-mmff-lowest", "etkdg-mmff-coverage"),
-            *("equidrift", "effort-4", "effort-16"),
-        ),
+        (*WITHOUT_NETWORK, "equidrift", "effort-4", "effort-16"),
         ("etkdg-mmff", "equidrift"),
     ),
     "stages": (
@@ -104,7 +100,7 @@ DRUG_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "turns": (("turned", "turned-no-crossing"), ("turned",)),
 }
 MANY_TORSIONS = 7
-FLEXIBLE_ROWS = ("etkdg-mmff", "etkdg-mmff-lowest", "etkdg-mmff-coverage", "equidrift")
+FLEXIBLE_ROWS = (*WITHOUT_NETWORK[1:], "equidrift")
 ENSEMBLE_ROWS = {label: ROWS[label][0] for label in ("etkdg-mmff", "equidrift")}
 # of these rows GFN2-xTB relaxes a sample of every molecule
 RELEASED = ("etkdg-mmff", "equidrift", "no-refiner", "no-energy", "etkdg-mmff-refine", "turned")

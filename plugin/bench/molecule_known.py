@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
+from equidrift.adapters.rdkit.identity import without_stereo
 from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.adapters.rdkit.validity import perceived
 from equidrift.checks.molecule import Draw, Raw
@@ -27,9 +26,8 @@ class Known:
         """Canonical SMILES of the training molecules that share their constitution with
         one of these.
         """
-        none = np.zeros((0, 5))  # stereo tags: RDKit keeps a hydrogen that a tag needs
         graphs = {
-            flat_smiles(draw.molecule.replace(tetrahedral=none, double_bonds=none))
+            flat_smiles(without_stereo(draw.molecule))  # RDKit keeps a hydrogen that a tag needs
             for draw in draws
             if draw.molecule is not None
         }

@@ -28,11 +28,11 @@ from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.adapters.rdkit.rivals import Rival, etkdg, onto, rivals
 from equidrift.adapters.rdkit.rmsd import distinct, rmsd_matrix
-from equidrift.bench.conformers import DRUGS, QM9, STEREO_REASONS, energy_released
+from equidrift.bench.conformers import DRUGS, QM9, energy_released
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import Progress, System, cpu_s, shipped, silent
 from equidrift.bench.rows import Row, row, share_errors, table
-from equidrift.checks.geometry import GeometryCheck
+from equidrift.checks.geometry import STEREO_REASONS, GeometryCheck
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.files.ensembles import load_all
 from equidrift.records import Molecule

@@ -24,6 +24,7 @@ BOND_LENGTH = "bond length"
 CLASH = "clash"
 TETRAHEDRAL = "tetrahedral stereo"
 DOUBLE_BOND = "double-bond stereo"
+STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)  # what @ and slashes in a SMILES say
 CUMULATED = "cumulated bonds"
 AXIAL = "axial stereo"
 REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULATED, AXIAL)

@@ -5,6 +5,7 @@ conformers.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,15 +55,18 @@ class EnergyTraining(SplitTraining):
         alone.
         """
         if self.init:
-            reference = load_weights(self.init)[1].get("config", {}).get("reference")
-            if reference != self.reference:
-                raise InputError(
-                    f"init: {self.init} has the reference {reference}, not {self.reference}"
-                )
-            return begun(self, self.init, TASK, lambda c: EnergyNetwork(EnergyConfig.of_card(c)))
+            return begun(self, self.init, TASK, self._going_on)
         trunk = {} if self.backbone is None else {"backbone": self.backbone}
         with own_random_state(self.seed):
             return EnergyNetwork(EnergyConfig(**(self.network | trunk)))
+
+    def _going_on(self, config: Mapping[str, Any]) -> EnergyNetwork:
+        """The network of a card's `config`; InputError if it has another reference."""
+        if config["reference"] != self.reference:
+            raise InputError(
+                f"init: {self.init} has the reference {config['reference']}, not {self.reference}"
+            )
+        return EnergyNetwork(EnergyConfig.of_card(config))
 
 
 def make_task(c: EnergyTraining, network: EnergyNetwork, _out: Path) -> Task:

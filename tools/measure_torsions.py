@@ -23,7 +23,7 @@ from measure_chain import SHOWN, THRESHOLDS_A, sampled
 
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import System, references
-from equidrift.engine.chain import ENERGY_ATOMS, Chain
+from equidrift.engine.chain import Chain
 from equidrift.engine.presets import MOST_EFFORT
 from equidrift.models.torsions.distances.conformers import TurnedConformers
 from equidrift.protocols import ConformerModel
@@ -34,6 +34,7 @@ CHAIN = {"refiner": None, "energy": None}
 FULL_CHAIN = {"refiner": "refine", "energy": "conformer-energy"}
 Way = tuple[ConformerModel | None, bool]  # makes the draws, ETKDG if None; whether they are crossed
 DEFAULT = "etkdg, crossed"
+DRUG_ATOMS = 30
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ def main(given: list[str] | None = None) -> None:
 
 
 def turns(system: System) -> bool:
-    """Whether a molecule is one whose candidates the default selects by energy."""
+    """Whether a molecule is of drug size and has torsions."""
     molecule = system[0]
-    return molecule.n_atoms >= ENERGY_ATOMS and TorsionTree.of(molecule).n_torsions > 0
+    return molecule.n_atoms >= DRUG_ATOMS and TorsionTree.of(molecule).n_torsions > 0
 
 
 if __name__ == "__main__":

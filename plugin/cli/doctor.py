@@ -40,6 +40,7 @@ ETHANOL = "CCO"
 # that an installation has: of the default models, and of what judges and proposes for them
 DEFAULT_WEIGHTS = (
     "conformer-energy",
+    "conformer-energy-elements",
     "joint",
     "properties",
     "refine",

@@ -5,6 +5,7 @@ energy, relax, refine. `default` is the one that measured best.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ from equidrift.registry import is_path, make_energy_refiner, make_model, make_re
 
 BLOCK = 64
 HELD_STEPS = 4  # calls of the refiner if atoms are held, from raw conformers
-ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
+# Molecules as in QM9, of which the refiner has learnt most: there it alone comes nearer to the
+# minimum (AMR-R .054, .085 with the energy after it; 40 validation molecules). Of other pieces of
+# ZINC's validation part (100) GFN2-xTB releases .01 to .3 kcal/mol with it, .6 to 3.4 without.
+QM9_HEAVY_ATOMS, QM9_NUMBERS = 9, {1, 6, 7, 8, 9}
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
 CANDIDATE_COST = 3  # a candidate, and its relaxation with the energy, in plain draws
 
@@ -76,10 +80,11 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         Between start and refiner. UFF does it if MMFF94 has no types.
     refiner : str or None
         Name of the refiner, None for none.
-    energy : str or None
-        Name of the learned energy that ranks candidates, goes on from the refiner for
-        molecules of 30 atoms and more, and refines those with elements that the refiner
-        does not know; None for the refiner alone.
+    energy : str, sequence of str or None
+        Names of learned energies. The first that knows all elements of a molecule ranks
+        its candidates, and goes on from the refiner, unless the molecule is small and
+        like those of QM9: at most nine heavy atoms, of C, N, O and F, without a formal
+        charge. None for the refiner alone.
     select : {"auto", "coverage", "energy", "diverse", "none"}
         Which candidates are taken. "auto" is "coverage" for molecules with torsions that
         MMFF94 knows, by its energies alone if the learned energy lacks one of the
@@ -122,7 +127,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         start: str | ConformerModel = "etkdg",
         relax: str = "mmff",
         refiner: str | None = "refine",
-        energy: str | None = None,
+        energy: str | Sequence[str] | None = None,
         select: str = "auto",
         effort: int = 8,
         candidates: int = 3,
@@ -147,7 +152,8 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.refiner = make_refiner(refiner, **{**on, **(refiner_options or {})})
             if is_path(refiner):
                 self.name = Path(refiner).name
-        self.energy: EnergyRefiner | None = make_energy_refiner(energy, **on) if energy else None
+        names = (energy,) if isinstance(energy, str) else energy or ()
+        self.energies = tuple(make_energy_refiner(each, **on) for each in names)
         self.weights_sha256 = None if self.refiner is None else self.refiner.weights_sha256
         self.elements = self.start.elements
         self.conditions: Conditions | None = None
@@ -181,16 +187,33 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         return None if self.conditions is None else self.conditions.of(molecule)
 
     def refiners_of(self, molecule: Molecule) -> list[Refiner]:
-        """What refines this molecule, one after the other: the refiner, and the learned
-        energy from 30 atoms on or if the refiner has not learnt an element.
+        """What refines this molecule, one after the other: the refiner if it has learnt
+        the elements, and the learned energy unless the molecule is as those of QM9 are.
         """
         ways: list[Refiner] = []
         if self.refiner is not None and knows_elements(molecule, self.refiner.elements):
             ways.append(self.refiner)
-        large = molecule.n_atoms >= ENERGY_ATOMS
-        if self.energy is not None and (large or not ways) and self._energy_answers(molecule):
-            ways.append(self.energy)
+        energy = self.energy_of(molecule)
+        if energy is not None and not (ways and _as_in_qm9(molecule)):
+            ways.append(energy)
         return ways
+
+    def refiner_of_refused(self, molecule: Molecule) -> EnergyRefiner | None:
+        """The energy that refines conformers that the refiners of this molecule spoil: the
+        last one; None if it is among these, or does not know the molecule.
+        """
+        ways = self.refiners_of(molecule)
+        if not ways or not self.energies or self._field(molecule) != "MMFF94":
+            return None
+        last = self.energies[-1]
+        return last if last not in ways and knows_elements(molecule, last.elements) else None
+
+    def energy_of(self, molecule: Molecule) -> EnergyRefiner | None:
+        """The learned energy of this molecule, None if none knows it."""
+        if self._field(molecule) != "MMFF94":
+            return None
+        known = (way for way in self.energies if knows_elements(molecule, way.elements))
+        return next(known, None)
 
     def gives_energies(self, molecule: Molecule) -> bool:
         """Whether the energies are those of the conformers as they are returned."""
@@ -204,20 +227,21 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """Expected RMSD (k,) to the GFN2-xTB minima, None if no learned energy refines,
         or if something is held: what is not free is at no minimum.
         """
+        energy = self.energy_of(molecule)
         if (
             self.conditions is not None
             or not self.gives_energies(molecule)
-            or not isinstance(self.energy, ConfidentRefiner)
+            or not isinstance(energy, ConfidentRefiner)
         ):
             return None
-        return self.energy.expected_rmsd_A(molecule, positions_A)
+        return energy.expected_rmsd_A(molecule, positions_A)
 
     def selection_of(self, molecule: Molecule) -> str:
         """How conformers of this molecule are chosen, one of `SELECTIONS` but "auto"."""
         if self.select != "auto":
             return self.select
-        # without the learned energy, which lacks some elements, MMFF94's alone is still better
-        ranked = self.energy is not None and self._field(molecule) == "MMFF94"
+        # where no learned energy knows an element, MMFF94's alone is still better
+        ranked = bool(self.energies) and self._field(molecule) == "MMFF94"
         return "coverage" if ranked and len(torsions(molecule).atoms) else "diverse"
 
     def cost(self, molecule: Molecule) -> int:
@@ -225,14 +249,6 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         if self.selection_of(molecule) not in BY_ENERGY:
             return 1
         return CANDIDATE_COST * self.effort
-
-    def _energy_answers(self, molecule: Molecule) -> bool:
-        """Whether the learned energy knows a molecule."""
-        return (
-            self.energy is not None
-            and self._field(molecule) == "MMFF94"
-            and knows_elements(molecule, self.energy.elements)
-        )
 
     def sample_many(
         self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
@@ -249,12 +265,13 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         its energy.
 
         A refiner is asked only for molecules of elements that it was trained on. Where
-        its geometry fails a check, or spoils a bond, the conformer keeps the one before.
+        its geometry fails a check, or spoils a bond, the conformer keeps the one before,
+        and the last of the energies, which has learnt most groups, refines this.
         """
         molecules = [molecule for molecule, _ in jobs]
         made = [self._begun(molecule, np.asarray(seeds, np.int64)) for molecule, seeds in jobs]
         ways = list(map(self.refiners_of, molecules))
-        for way in (self.refiner, self.energy):
+        for way in (self.refiner, *self.energies):
             rows = [k for k, chosen in enumerate(ways) if way in chosen]
             if way is None or not rows:
                 continue
@@ -263,10 +280,12 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             if self.conditions is not None:
                 held = {"known": [self.conditions.of(molecules[k]) for k in rows]}
             count = HELD_STEPS if steps is None and held else steps
-            count = ENERGY_STEPS if way is self.energy else count
+            count = ENERGY_STEPS if way in self.energies else count
             moved = way.refine_many(given, steps=count, callback=callback, **held)
             for k, after in zip(rows, moved, strict=True):
                 made[k] = self._kept(molecules[k], made[k], np.asarray(after, np.float64), way)
+        made = [self._again(*each) for each in zip(molecules, made, strict=True)]
+        made = [self._ranked(*each) for each in zip(molecules, made, strict=True)]
         return [self._drawn(*each) for each in zip(molecules, made, strict=True)]
 
     def _drawn(self, molecule: Molecule, made: Marked) -> Marked:
@@ -289,13 +308,31 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self, molecule: Molecule, before: Marked, after_A: NDArray[np.float64], way: Refiner
     ) -> Marked:
         """The refined conformers, but for those whose geometry was better before."""
-        check = GeometryCheck(molecule)
-        known = self.known(molecule)
-        positions, refined = better_of(check, before.positions_A, after_A, known)
-        energies = before.energies_eV
-        if isinstance(way, EnergyRefiner) and self._field(molecule) == "MMFF94":
-            energies = way.energies_eV(molecule, positions)
-        return Marked(positions, before.refined | refined, energies)
+        check, known = GeometryCheck(molecule), self.known(molecule)
+        positions, refined = better_of(check, before.positions_A, after_A, known, way)
+        return Marked(positions, before.refined | refined, before.energies_eV)
+
+    def _again(self, molecule: Molecule, made: Marked) -> Marked:
+        """The conformers, those that were refused refined by the energy for such."""
+        way, left = self.refiner_of_refused(molecule), np.flatnonzero(~made.refined)
+        if way is None or not len(left):
+            return made
+        held = {} if self.conditions is None else {"known": [self.known(molecule)]}
+        given = made.positions_A[left]
+        (after,) = way.refine_many([(molecule, given)], steps=ENERGY_STEPS, **held)
+        part = Marked(given, made.refined[left], made.energies_eV[left])
+        part = self._kept(molecule, part, np.asarray(after, np.float64), way)
+        positions, refined = made.positions_A.copy(), made.refined.copy()
+        positions[left], refined[left] = part.positions_A, part.refined
+        return Marked(positions, refined, made.energies_eV)
+
+    def _ranked(self, molecule: Molecule, made: Marked) -> Marked:
+        """The conformers with their energies as they are, if a learned energy tells them."""
+        energy = self.energy_of(molecule)
+        if energy is None or not self.gives_energies(molecule):
+            return made
+        energies = energy.energies_eV(molecule, made.positions_A)
+        return Marked(made.positions_A, made.refined, energies)
 
     def origin(self, molecule: Molecule) -> dict[str, Any]:
         """What provenance says of a molecule beside the chain's name."""
@@ -308,20 +345,26 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             names = [str(way.name) for way in ways]
             hashes = [str(way.weights_sha256) for way in ways]
             out |= {"refiner": " + ".join(names), "weights_sha256": " + ".join(hashes)}
+        if (other := self.refiner_of_refused(molecule)) is not None:
+            out["refiner_of_refused"] = f"{other.name} {other.weights_sha256}"
         if self.gives_energies(molecule):
             out["energies"] = f"{names[-1]} of the conformer as it is"
         elif self.relax != "none":
             out["energies"] = f"{field} of the conformer before its refinement" if field else "none"
         if self.refiner is not None and not ways:
-            missing = sorted(set(molecule.numbers.tolist()) - set(self.refiner.elements or ()))
+            missing = sorted(set(molecule.numbers.tolist()) - self._learnt())
             symbols = ", ".join(SYMBOLS[z] for z in missing)
+            why = f"too few training molecules hold {symbols}" if missing else "MMFF94 lacks a type"
             start = self.start.name.upper()
-            out["note"] = f"not refined, too few training molecules hold {symbols}: {start}" + (
-                f" + {field}" if field else ""
-            )
+            out["note"] = f"not refined, {why}: {start}" + (f" + {field}" if field else "")
             if self._draws(molecule):
                 out["note"] += ", bonds within the GFN2-xTB references"
         return out
+
+    def _learnt(self) -> set[int]:
+        """Elements that the refiner or a learned energy knows."""
+        ways = [way for way in (self.refiner, *self.energies) if way is not None]
+        return {z for way in ways for z in way.elements or ()}
 
     def _field(self, molecule: Molecule) -> str:
         """The force field of this molecule: MMFF94, else UFF, else none."""
@@ -364,7 +407,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             molecule,
             lambda seeds: np.asarray(self.start.sample(molecule, seeds)),
             relax,
-            self.energy if self._energy_answers(molecule) else None,
+            self.energy_of(molecule),
             self.effort,
             self.cross,
             self.mirror,
@@ -382,6 +425,13 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         if known is not None:
             return relaxed_around(molecule, positions_A, known, refined=self.refiner is not None)
         return relaxed(molecule, positions_A, num_threads=self.num_threads)
+
+
+def _as_in_qm9(molecule: Molecule) -> bool:
+    """Whether a molecule is as those of QM9 are: small, neutral, of C, N, O and F."""
+    heavy = int((molecule.numbers > 1).sum())
+    charged = bool(molecule.formal_charges.any())
+    return heavy <= QM9_HEAVY_ATOMS and not charged and set(molecule.numbers) <= QM9_NUMBERS
 
 
 def _check(relax: str, select: str, effort: int, candidates: int) -> None:

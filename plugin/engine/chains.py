@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from equidrift.engine.chain import Chain
 from equidrift.registry import host_function
 
+# the second for molecules with Si, P or I alone: of others it knows less
+ENERGIES = ("conformer-energy", "conformer-energy-elements")
 
-def default(name: str = "default", *, energy: str | None = "auto", **options: Any) -> Chain:
+
+def default(
+    name: str = "default", *, energy: str | Sequence[str] | None = "auto", **options: Any
+) -> Chain:
     """The default of `equidrift sample`: ETKDG, MMFF94, the choice of conformers that
-    stand for the low ones, the refiner, and from 30 atoms on the learned energy.
+    stand for the low ones, the refiner, and the learned energy, this for all molecules
+    but those as in QM9.
 
     Parameters
     ----------
     name : str
         For provenance.
-    energy : str or None
-        Name of the learned energy, which ranks candidates, and goes on from the refiner
-        for molecules of 30 atoms and more; None for the refiner alone. "auto" is
-        "conformer-energy", and none with a refiner of your own.
+    energy : str, sequence of str or None
+        Names of learned energies, of which the first that knows a molecule's elements
+        ranks candidates and goes on from the refiner (not for molecules as in QM9); None
+        for the refiner alone. "auto" is "conformer-energy", and for molecules with
+        Si, P or I "conformer-energy-elements"; none with a refiner of your own.
     **options
         Of `Chain`.
     """
     if energy == "auto":
-        energy = None if "refiner" in options else "conformer-energy"
+        energy = None if "refiner" in options else ENERGIES
     return Chain(name, energy=energy, **options)
 
 

@@ -22,7 +22,7 @@ def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) 
     if trained:
         moved = np.asarray(refiner.refine_many([(molecule, moved)], steps=steps)[0], np.float64)
     check = GeometryCheck(molecule)
-    reasons = refusals(check, ensemble.positions_A, moved)
+    reasons = refusals(check, ensemble.positions_A, moved, refiner)
     if not trained:
         reasons[:] = NOT_TRAINED
     good = reasons == ""

@@ -14,12 +14,15 @@ from equidrift.checks.bond_lengths import is_known, references_A
 from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.geometry import Floats
+from equidrift.protocols import EnergyRefiner, Refiner
 from equidrift.records import Molecule
 
 NOT_TRAINED = "element outside the training data"
 UNFAMILIAR = "unfamiliar bond"
-# A refiner moves a bond by 0.01 to 0.03 A if it knows it; by more than this it is asked for a
-# reason.
+# A refiner that predicts displacements moves a bond by 0.01 to 0.03 A if it knows it; by more than
+# this it is asked for a reason. One that goes down an energy has its reason: where the learned
+# energies had moved such a bond of 26 validation molecules, GFN2-xTB released less in 23 (median
+# 11.6 -> 2.2 kcal/mol), and at most 1.2 kcal/mol more in the others.
 MOVED_A = 0.06
 BESIDE_A = 0.035  # how far outside the GFN2-xTB references of its environment a moved bond may be
 UNKNOWN_A = 0.10  # how far a bond of an environment without reference may move
@@ -79,7 +82,9 @@ def unfamiliar_bonds(
     return wrong
 
 
-def refusals(check: GeometryCheck, before_A: Floats, after_A: Floats) -> NDArray[np.str_]:
+def refusals(
+    check: GeometryCheck, before_A: Floats, after_A: Floats, way: Refiner | None = None
+) -> NDArray[np.str_]:
     """Why the refined geometry of each conformer is not to be used; the empty string
     if it is.
 
@@ -89,8 +94,13 @@ def refusals(check: GeometryCheck, before_A: Floats, after_A: Floats) -> NDArray
         Of the molecule.
     before_A, after_A : (k, n_atoms, 3) array
         Unrefined and refined geometries.
+    way : Refiner or None
+        What refined them: one with an energy may change bonds by more than is known of
+        them.
     """
     reasons = check(after_A).astype("U40")
+    if isinstance(way, EnergyRefiner):
+        return reasons
     finite = np.isfinite(before_A).all((1, 2))
     rows = np.flatnonzero((reasons == "") & finite)
     spoilt = unfamiliar_bonds(check.molecule, before_A[rows], after_A[rows])
@@ -99,13 +109,17 @@ def refusals(check: GeometryCheck, before_A: Floats, after_A: Floats) -> NDArray
 
 
 def better_of(
-    check: GeometryCheck, before_A: Floats, after_A: Floats, known: Known | None = None
+    check: GeometryCheck,
+    before_A: Floats,
+    after_A: Floats,
+    known: Known | None = None,
+    way: Refiner | None = None,
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Of each conformer the refined geometry, or the one before if only that is sound.
 
     Parameters
     ----------
-    check, before_A, after_A
+    check, before_A, after_A, way
         As for `refusals`.
     known : Known or None
         What is held.
@@ -117,7 +131,7 @@ def better_of(
     refined : (k,) bool
         Which of them are refined.
     """
-    reasons, unrefined = refusals(check, before_A, after_A), check(before_A)
+    reasons, unrefined = refusals(check, before_A, after_A, way), check(before_A)
     if known is not None:
         reasons = known.reasons(after_A, reasons)
         unrefined = known.reasons(before_A, unrefined)

@@ -39,6 +39,7 @@ MOLECULE_MODELS = {
 REFINERS = {
     "refine": "equidrift.models.conformers.sampler:load_refiner",
     "conformer-energy": "equidrift.models.conformers.energy.sampler:load_energy",
+    "conformer-energy-elements": "equidrift.models.conformers.energy.sampler:load_elements",
 }
 # factory(equidrift.montecarlo.adapt.Fit) -> Proposer
 PROPOSERS = {

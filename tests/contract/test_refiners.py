@@ -23,5 +23,10 @@ class TestConformerEnergy(RefinerContract):
         return make_refiner(self.name)
 
 
+class TestConformerEnergyElements(TestConformerEnergy):
+    name = "conformer-energy-elements"
+
+
 def test_every_refiner_of_the_registry_has_its_suite() -> None:
-    assert {TestRefine.name, TestConformerEnergy.name} == set(registry.REFINERS)
+    suites = (TestRefine, TestConformerEnergy, TestConformerEnergyElements)
+    assert {suite.name for suite in suites} == set(registry.REFINERS)

@@ -98,7 +98,7 @@ def test_default_answers_for_every_element_and_charge_when_all_are_asked(smiles:
     _answers(smiles)
 
 
-def test_default_keeps_the_force_field_when_silicon_was_not_in_the_training_data() -> None:
+def test_silicon_is_refined_by_the_energy_that_has_learnt_it() -> None:
     ensemble = equidrift.sample("C[Si](C)(C)C", 3)
     bonds = ensemble.molecule.bonds[
         [14 in ensemble.molecule.numbers[bond] for bond in ensemble.molecule.bonds]
@@ -107,10 +107,8 @@ def test_default_keeps_the_force_field_when_silicon_was_not_in_the_training_data
         ensemble.positions_A[:, bonds[:, 0]] - ensemble.positions_A[:, bonds[:, 1]], axis=-1
     )
     assert np.abs(lengths - 1.88).max() < 0.05
-    assert (
-        not ensemble.scores["refined"].any()
-        and "too few training molecules hold Si" in ensemble.provenance["note"]
-    )
+    assert ensemble.scores["refined"].all()
+    assert ensemble.provenance["refiner"] == "conformer-energy-elements"
 
 
 def test_ensemble_has_relative_energies_and_prune_keeps_the_lowest() -> None:

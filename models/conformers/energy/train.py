@@ -61,11 +61,16 @@ class EnergyTraining(SplitTraining):
             return EnergyNetwork(EnergyConfig(**(self.network | trunk)))
 
     def _going_on(self, config: Mapping[str, Any]) -> EnergyNetwork:
-        """The network of a card's `config`; InputError if it has another reference."""
+        """The network of a card's `config`; InputError if it has another reference, or
+        another trunk than the one asked for.
+        """
         if config["reference"] != self.reference:
             raise InputError(
                 f"init: {self.init} has the reference {config['reference']}, not {self.reference}"
             )
+        if self.backbone not in (None, config.get("backbone")):
+            trunk = config.get("backbone") or "neighbourhoods"
+            raise InputError(f"init: {self.init} has the trunk {trunk}, not {self.backbone}")
         return EnergyNetwork(EnergyConfig.of_card(config))
 
 

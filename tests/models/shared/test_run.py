@@ -11,7 +11,7 @@ import torch
 from equidrift.errors import WeightsError
 from equidrift.models.boltzmann.sampler import load_boltzmann
 from equidrift.models.conformers.distance.sampler import load_se3_distance
-from equidrift.models.conformers.energy.sampler import load_energy
+from equidrift.models.conformers.energy.sampler import load_elements, load_energy
 from equidrift.models.conformers.sampler import load_conformer, load_refiner
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.sampler import FieldModel
@@ -31,6 +31,7 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "conformer": load_conformer,
     "refine": load_refiner,
     "conformer-energy": load_energy,
+    "conformer-energy-elements": load_elements,
     "se3-distance": load_se3_distance,
     "atoms": lambda: AtomFieldModel.load("atom-forces"),
     "field": lambda: FieldModel.load("field-se-network"),

@@ -13,13 +13,15 @@ import equidrift
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.checks.conditions import make_conditions
-from equidrift.checks.geometry import check_geometry
-from equidrift.engine.chain import ENERGY_ATOMS, Chain
+from equidrift.checks.geometry import GeometryCheck, check_geometry
+from equidrift.engine.chain import Chain
 from equidrift.engine.chains import default
 from equidrift.engine.conformers import make_settings
 from equidrift.engine.presets import BY_ENERGY
+from equidrift.engine.refining import UNFAMILIAR, better_of, refusals
 from equidrift.engine.tasks import BATCH_ATOMS
 from equidrift.errors import InputError
+from equidrift.protocols import Callback, EnergyRefiner, Refiner, RefinerJobs
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 from equidrift.seeds import sample_seeds
@@ -41,10 +43,17 @@ def chain() -> Chain:
         ("c1ccccc1", "refine", "diverse"),  # no torsion, so nothing to choose
         (LARGE, "refine + conformer-energy", "coverage"),
         ("CCBr", "conformer-energy", "diverse"),  # no bromine in the refiner's training data
+        ("CCCCCCCCCC", "refine + conformer-energy", "coverage"),  # ten heavy atoms
+        ("CCCS", "refine + conformer-energy", "coverage"),  # no sulphur in QM9
+        ("CCC(=O)[O-]", "refine + conformer-energy", "coverage"),  # nor charges
+        ("OCC(F)C#N", "refine", "coverage"),
         (LARGE + "CBr", "conformer-energy", "coverage"),
-        ("C[Si](C)(C)CCCCCCCCO", None, "coverage"),  # no silicon in either's: by MMFF94 alone
+        # Si, P and I were in the training data of the second energy alone
+        ("C[Si](C)(C)CCCCCCCCO", "conformer-energy-elements", "coverage"),
+        ("C[Si](C)(C)C", "conformer-energy-elements", "diverse"),
+        ("COP(=O)(OC)CCO", "conformer-energy-elements", "coverage"),
+        (LARGE + "CI", "conformer-energy-elements", "coverage"),
         ("OB(O)CCCCCCCCCO", None, "diverse"),  # no boron in MMFF94
-        ("C[Si](C)(C)C", None, "diverse"),
     ],
 )
 def test_default_takes_the_energy_or_the_refiner_by_size_and_elements(
@@ -61,7 +70,6 @@ def test_default_takes_the_energy_or_the_refiner_by_size_and_elements(
 
 def test_default_chooses_and_refines_by_the_energy_when_atoms_are_held() -> None:
     molecule = Molecule.from_smiles(LARGE)
-    assert molecule.n_atoms >= ENERGY_ATOMS
     conditions = make_conditions(fix={0: (0.0, 0.0, 0.0)})
     assert conditions is not None
     held = chain().conditioned(conditions)
@@ -84,6 +92,89 @@ def test_conformers_around_a_core_are_lower_when_they_are_chosen_by_energy() -> 
         assert made.provenance["selection"] == select and made.scores["refined"].all()
         means[select] = float(energy.energies_eV(molecule, made.positions_A).mean())
     assert means["energy"] < means["diverse"]
+
+
+def test_chain_of_one_energy_keeps_what_this_has_not_learnt() -> None:
+    one = default(num_threads=1, energy="conformer-energy")
+    molecule = Molecule.from_smiles("CCCP(=O)(OC)OC")
+    assert one.energy_of(molecule) is None and not one.refiners_of(molecule)
+    assert one.selection_of(molecule) == "coverage"  # by MMFF94's energies
+    assert "too few training molecules hold P" in one.origin(molecule)["note"]
+    assert default(num_threads=1, energy=None).origin(molecule)["selection"] == "diverse"
+
+
+def test_molecule_without_types_is_told_so_when_its_elements_are_learnt() -> None:
+    molecule = Molecule.from_smiles("C[Cl+]C")
+    assert "MMFF94 lacks a type" in chain().origin(molecule)["note"]
+
+
+@pytest.mark.parametrize("smiles", ["COP(=O)(OC)CCO", "C[Si](C)(C)CCO", "ICCCO"])
+def test_jobs_of_both_energies_give_what_each_alone_gives(smiles: str) -> None:
+    molecules = [Molecule.from_smiles(text) for text in (smiles, "BrCCCO")]
+    seeds = sample_seeds(0, 0, 3)
+    together = chain().sample_marked([(molecule, seeds) for molecule in molecules])
+    for molecule, made in zip(molecules, together, strict=True):
+        alone = chain().sample_marked([(molecule, seeds)])[0]
+        np.testing.assert_allclose(made.positions_A, alone.positions_A, atol=1e-4)
+        assert made.refined.all() and np.isfinite(made.energies_eV).all()
+        expected_A = chain().expected_rmsd_A(molecule, made.positions_A)
+        assert expected_A is not None and (expected_A < 1.0).all()
+
+
+class Stretching(Refiner):
+    """Makes the first bond longer."""
+
+    name, weights_sha256, BY_A = "stretching", "none", 0.12
+
+    def refine_many(
+        self, jobs: RefinerJobs, *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[np.ndarray]:
+        out = []
+        for molecule, positions_A in jobs:
+            i, j = molecule.bonds[0]
+            moved = np.array(positions_A)
+            along = moved[:, j] - moved[:, i]
+            moved[:, i] -= self.BY_A * along / np.linalg.norm(along, axis=-1, keepdims=True)
+            out.append(moved)
+        return out
+
+
+class StretchingDownAnEnergy(Stretching, EnergyRefiner):
+    def energies_eV(
+        self, molecule: Molecule, positions_A: np.ndarray, apart: np.ndarray | None = None
+    ) -> np.ndarray:
+        return np.zeros(len(positions_A))
+
+
+@pytest.mark.parametrize(
+    ("refiner", "reason"), [(Stretching(), UNFAMILIAR), (StretchingDownAnEnergy(), "")]
+)
+def test_bonds_may_be_moved_far_by_a_refiner_that_goes_down_an_energy_alone(
+    refiner: Refiner, reason: str
+) -> None:
+    molecule = Molecule.from_smiles("CCCO")
+    before = equidrift.sample(molecule, 3, model="etkdg-mmff").positions_A
+    (after,) = refiner.refine_many([(molecule, before)])
+    assert set(refusals(GeometryCheck(molecule), before, after, refiner)) == {reason}
+    positions, refined = better_of(GeometryCheck(molecule), before, after, way=refiner)
+    assert refined.all() == (reason == "")
+    np.testing.assert_array_equal(positions, before if reason else after)
+
+
+def test_what_the_refiner_spoils_is_refined_by_the_energy_of_most_groups() -> None:
+    molecule = Molecule.from_smiles("N#CC(=O)N(C=N)C=N")
+    model, seeds = chain(), sample_seeds(0, 0, 3)
+    assert [way.name for way in model.refiners_of(molecule)] == ["refine"]
+    assert model.origin(molecule)["refiner_of_refused"].startswith("conformer-energy-elements ")
+    made = model.sample_marked([(molecule, seeds)])[0]
+    assert made.refined.all()
+    without = default(num_threads=1, effort=2, energy="conformer-energy")
+    before = without.sample_marked([(molecule, seeds)])[0]
+    assert "conformer-energy " in without.origin(molecule)["refiner_of_refused"] + " "
+    assert before.refined.all() and not np.array_equal(before.positions_A, made.positions_A)
+    alone = default(num_threads=1, effort=2, energy=None)
+    assert not alone.sample_marked([(molecule, seeds)])[0].refined.any()
+    assert "refiner_of_refused" not in alone.origin(molecule)
 
 
 def test_energies_are_those_of_the_conformers_when_the_energy_refines_them() -> None:

@@ -358,7 +358,12 @@ def test_training_goes_on_from_weights_and_keeps_their_elements(
 
 
 @pytest.mark.parametrize(
-    "change", [{"init": "refine"}, {"init": "conformer-energy", "reference": "none"}]
+    "change",
+    [
+        {"init": "refine"},
+        {"init": "conformer-energy", "reference": "none"},
+        {"init": "conformer-energy", "backbone": "ponita"},
+    ],
 )
 def test_training_goes_on_from_no_other_model(
     config: dict[str, Any], tmp_path: Path, change: dict[str, Any]

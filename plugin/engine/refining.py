@@ -119,10 +119,12 @@ def better_of(
 
     Parameters
     ----------
-    check, before_A, after_A, way
+    check, before_A, after_A
         As for `refusals`.
     known : Known or None
         What is held.
+    way : Refiner or None
+        As for `refusals`.
 
     Returns
     -------

@@ -128,6 +128,7 @@ class Trainer:
         )
         self.averaged.n_averaged.fill_(1)  # the mean begins with the first weights
         self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.whole = True  # False while weights, averages and counters are of different steps
         self.held_out, self.held_out_loss = held_out, held_out_loss
         self.held_out_losses: dict[str, float] = {}
 
@@ -159,8 +160,16 @@ class Trainer:
         self, batch: Batches, loss: Loss, budget_s: float, progress: Progress | None = None
     ) -> None:
         """Train until the budget (this run and those before it) or the number of steps
-        is used up; always leaves a checkpoint.
+        is used up; leaves a checkpoint, also if it is interrupted.
         """
+        try:
+            self._fit(batch, loss, budget_s, progress)
+        except KeyboardInterrupt:
+            if self.step and self.whole:
+                self.save()
+            raise
+
+    def _fit(self, batch: Batches, loss: Loss, budget_s: float, progress: Progress | None) -> None:
         begun = time.perf_counter() - self.seconds
         saved = time.perf_counter()
         running: float | None = None
@@ -224,12 +233,14 @@ class Trainer:
         self.network.eval()
         measure = self.held_out_loss or loss
         losses = []
-        for k in range(HELD_OUT_BATCHES):
-            with torch.enable_grad():  # a loss may be made of gradients
-                losses.append(float(measure(self.network, self.held_out(k)).detach()))
-        self.network.load_state_dict(was)
-        self.network.train(training)
-        self.network.zero_grad(set_to_none=True)
+        try:
+            for k in range(HELD_OUT_BATCHES):
+                with torch.enable_grad():  # a loss may be made of gradients
+                    losses.append(float(measure(self.network, self.held_out(k)).detach()))
+        finally:
+            self.network.load_state_dict(was)
+            self.network.train(training)
+            self.network.zero_grad(set_to_none=True)
         self.held_out_losses[when] = float(np.mean(losses))
 
     def _update(self, data: Any, loss: Loss, budget_s: float) -> float:
@@ -239,11 +250,13 @@ class Trainer:
         value = loss(self.network, data)
         torch.autograd.backward(value)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
+        self.whole = False
         if torch.isfinite(norm):  # a batch without a finite gradient is passed over
             self.optimiser.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
         self.samples += len(data)
+        self.whole = True
         return float(value.detach())
 
     def save(self) -> None:

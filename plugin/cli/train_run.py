@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import typer
 import yaml
 
 from equidrift.cli.output import print_json
+from equidrift.cli.signals import telling_what_is_kept
 from equidrift.cli.train import Request
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.outputs import claim
 from equidrift.progress import training_bar
 from equidrift.registry import TRAINING_CONFIGS, TRAININGS, resolve
+from equidrift.text import counted
 
 # what stands in a template for a field that has no default
 PLACEHOLDERS = {"data": "my-data", "task": "refine", "stage": "graph", "spectra": "my-spectra.npz"}
@@ -25,7 +28,10 @@ def train(request: Request) -> int:
     config, settings = _checked(request)
     out = request.output or Path("runs") / config.stem
     _claim(config, settings, out, overwrite=request.overwrite)
-    with training_bar(shown=not request.as_json and sys.stderr.isatty()) as progress:
+    with (
+        telling_what_is_kept(lambda: _kept(out)),
+        training_bar(shown=not request.as_json and sys.stderr.isatty()) as progress,
+    ):
         result = resolve(TRAININGS[request.family])(
             config=settings,
             out=out,
@@ -39,6 +45,15 @@ def train(request: Request) -> int:
     else:
         typer.echo("\n".join(f"{key}: {value}" for key, value in told.items()))
     return 0
+
+
+def _kept(out: Path) -> str:
+    """What is said of an interrupted training."""
+    path = out / "checkpoint.json"
+    if not path.exists():
+        return "nothing is kept, since no checkpoint was written"
+    step = json.loads(path.read_text())["step"]
+    return f"{counted(step, 'step')} kept in {out}; add --resume to continue"
 
 
 def _checked(request: Request) -> tuple[Path, dict[str, Any]]:

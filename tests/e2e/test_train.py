@@ -14,6 +14,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.training_data import pack_sdf, packed_files
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
+from equidrift.models.shared.trainer import Trainer
 from equidrift.registry import TRAINING_CONFIGS, resolve
 from tests.commands import caller
 
@@ -69,6 +70,37 @@ def test_train_resume_refine(
         "out.sdf",
     )
     assert refined["conformers"] == 2 and refined["refined"] == 2 and Path("out.sdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        (0, "nothing is kept, since no checkpoint was written"),
+        (2, "2 steps kept in runs/train_toy; add --resume to continue"),
+    ],
+)
+def test_interrupted_training_says_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    at: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("train", "conformers", ROOT / "examples" / "train_toy.yaml", "--budget", "1s")
+    update = Trainer._update
+
+    def interrupted(self: Trainer, *given: object) -> float:
+        if self.step == at:
+            raise KeyboardInterrupt
+        return update(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update", interrupted)
+        code, out, err = caller(monkeypatch, capsys)(*command)
+    assert code == 130 and out == "" and err == f"equidrift: interrupted; {message}\n"
+    if at:
+        assert call(monkeypatch, capsys, *command, "--resume")["steps"] > at
 
 
 def test_broken_records_are_reported_and_skipped(tmp_path: Path) -> None:

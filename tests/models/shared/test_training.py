@@ -66,6 +66,58 @@ def test_resume_equals_an_uninterrupted_run(
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.parametrize("at", ["batch", "optimiser"])
+def test_interrupted_training_keeps_its_last_whole_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def trainer() -> Trainer:
+        torch.manual_seed(0)
+        return Trainer(torch.nn.Linear(2, 2), Schedule(steps=6), tmp_path, batches)
+
+    def batches(step: int) -> torch.Tensor:
+        return torch.full((3, 2), float(step))
+
+    def loss(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = net(x).square().mean()
+        return made
+
+    whole = trainer()
+    whole.fit(batches, loss, math.inf)
+    (tmp_path / "checkpoint.json").unlink()
+
+    def interrupted(step: int) -> torch.Tensor:
+        if step == 3 and at == "batch":
+            raise KeyboardInterrupt
+        if step == 3:
+            monkeypatch.setattr(again.averaged, "update_parameters", stop)
+        return batches(step)
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    again = trainer()
+    with pytest.raises(KeyboardInterrupt):
+        again.fit(interrupted, loss, math.inf)
+    resumed = trainer()
+    # between the optimiser's step and the average's nothing is written: what there was is kept
+    assert resumed.resume() == (at == "batch") and resumed.step == (3 if at == "batch" else 0)
+    resumed.fit(batches, loss, math.inf)
+    assert torch.equal(resumed.ema["weight"], whole.ema["weight"])
+
+
+def test_interrupted_held_out_loss_leaves_the_network_as_it_is(tmp_path: Path) -> None:
+    def interrupted(step: int) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    trainer = Trainer(torch.nn.Linear(2, 2), Schedule(steps=2), tmp_path, interrupted)
+    with torch.no_grad():
+        trainer.network.weight.add_(1.0)
+    was = trainer.network.weight.detach().clone()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(interrupted, lambda net, x: net(x).sum(), math.inf)
+    assert torch.equal(trainer.network.weight, was)
+
+
 def test_kill_between_the_checkpoint_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(torch.nn.Linear(2, 2), Schedule(), tmp_path)
     trainer.step = 1

@@ -317,7 +317,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         way, left = self.refiner_of_refused(molecule), np.flatnonzero(~made.refined)
         if way is None or not len(left):
             return made
-        held = {} if self.conditions is None else {"known": [self.known(molecule)]}
+        held: dict[str, Any] = {}
+        if self.conditions is not None:
+            held["known"] = [self.known(molecule)]
         given = made.positions_A[left]
         (after,) = way.refine_many([(molecule, given)], steps=ENERGY_STEPS, **held)
         part = Marked(given, made.refined[left], made.energies_eV[left])

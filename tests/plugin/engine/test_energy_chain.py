@@ -161,6 +161,15 @@ def test_bonds_may_be_moved_far_by_a_refiner_that_goes_down_an_energy_alone(
     np.testing.assert_array_equal(positions, before if reason else after)
 
 
+@pytest.mark.parametrize("smiles", ["COP(=O)(N)SC", "COP(=O)(OC)SC", "NP(=O)(OC)SCC"])
+def test_bonds_that_no_energy_has_learnt_stay_what_they_are(smiles: str) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    x = chain().sample_marked([(molecule, sample_seeds(0, 0, 2))])[0].positions_A
+    (bond,) = (b for b in molecule.bonds if {molecule.symbols[k] for k in b} == {"P", "S"})
+    lengths_A = np.linalg.norm(x[:, bond[0]] - x[:, bond[1]], axis=-1)
+    np.testing.assert_allclose(lengths_A, 2.11, atol=0.06)  # GFN2-xTB: 2.10 to 2.12
+
+
 def test_what_the_refiner_spoils_is_refined_by_the_energy_of_most_groups() -> None:
     molecule = Molecule.from_smiles("N#CC(=O)N(C=N)C=N")
     model, seeds = chain(), sample_seeds(0, 0, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.outputs import claim
 from equidrift.progress import training_bar
 from equidrift.registry import TRAINING_CONFIGS, TRAININGS, resolve
+from equidrift.stored import StoredTraining, read_stored
 from equidrift.text import counted
 
 # what stands in a template for a field that has no default
@@ -52,8 +52,8 @@ def _kept(out: Path) -> str:
     path = out / "checkpoint.json"
     if not path.exists():
         return "nothing is kept, since no checkpoint was written"
-    step = json.loads(path.read_text())["step"]
-    return f"{counted(step, 'step')} kept in {out}; add --resume to continue"
+    done = read_stored(path, StoredTraining, "checkpoint")
+    return f"{counted(done.step, 'step')} kept in {out}; add --resume to continue"
 
 
 def _checked(request: Request) -> tuple[Path, dict[str, Any]]:

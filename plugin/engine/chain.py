@@ -276,9 +276,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             if way is None or not rows:
                 continue
             given = [(molecules[k], made[k].positions_A) for k in rows]
-            held = {}
-            if self.conditions is not None:
-                held = {"known": [self.conditions.of(molecules[k]) for k in rows]}
+            held = self._held([molecules[k] for k in rows])
             count = HELD_STEPS if steps is None and held else steps
             count = ENERGY_STEPS if way in self.energies else count
             moved = way.refine_many(given, steps=count, callback=callback, **held)
@@ -312,15 +310,18 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         positions, refined = better_of(check, before.positions_A, after_A, known, way)
         return Marked(positions, before.refined | refined, before.energies_eV)
 
+    def _held(self, molecules: Sequence[Molecule]) -> dict[str, Any]:
+        """What a refiner is told of molecules of which something is held, as keywords."""
+        if self.conditions is None:
+            return {}
+        return {"known": [self.conditions.of(molecule) for molecule in molecules]}
+
     def _again(self, molecule: Molecule, made: Marked) -> Marked:
         """The conformers, those that were refused refined by the energy for such."""
         way, left = self.refiner_of_refused(molecule), np.flatnonzero(~made.refined)
         if way is None or not len(left):
             return made
-        held: dict[str, Any] = {}
-        if self.conditions is not None:
-            held["known"] = [self.known(molecule)]
-        given = made.positions_A[left]
+        given, held = made.positions_A[left], self._held([molecule])
         (after,) = way.refine_many([(molecule, given)], steps=ENERGY_STEPS, **held)
         part = Marked(given, made.refined[left], made.energies_eV[left])
         part = self._kept(molecule, part, np.asarray(after, np.float64), way)

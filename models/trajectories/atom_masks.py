@@ -13,6 +13,7 @@ completed by held conformers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from equidrift.models.trajectories.diffusion.draw import WindowNetwork
 from equidrift.models.trajectories.diffusion.flow import Flow
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.diffusion.path_spread import Prior
 from equidrift.models.trajectories.diffusion.residual import RHO, ResidualGeoTDM
 from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import advance
@@ -219,27 +221,29 @@ def _drawn_atoms(
     """The same, in whatever frame of reference the known frames are in."""
     if isinstance(network, GeoTDM):
         return drawn_geotdm(network, known, mask, normal, steps)
-    line, scale = network.coordinates(known)
+    prior = network.prior_of(known)
+    # given frames have no residual, and keep their own units
+    prior = replace(prior, units=torch.where(known.fixed, 1.0, prior.units))
     if isinstance(network, ResidualGeoTDM):
-        estimate, noising = _of_residual(network, known, line)
+        estimate, noising = _of_residual(network, known, prior)
     else:
-        estimate, noising = _of_flow(network, known, line)
+        estimate, noising = _of_flow(network, known, prior)
     times = torch.linspace(1.0, 0.02, steps + 1, device="cpu").tolist()
-    target = (known.frames - line) / scale
-    return line + scale * drawn(estimate, noising, target, mask, times, normal)
+    target = prior.residual(known.frames)
+    return prior.frames(drawn(estimate, noising, target, mask, times, normal))
 
 
-def _of_flow(model: Flow, known: KnownFrames, line: Tensor) -> tuple[Estimate, FrameNoising]:
+def _of_flow(model: Flow, known: KnownFrames, prior: Prior) -> tuple[Estimate, FrameNoising]:
     """The flow's clean residual at a time, and the noise of it."""
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        return model.estimate(known, y, line, y.new_full((len(y),), 1 - time))
+        return model.estimate(known, y, prior, y.new_full((len(y),), 1 - time))
 
     return estimate, FrameNoising(lambda t: 1 - t, lambda t: t)
 
 
 def _of_residual(
-    model: ResidualGeoTDM, known: KnownFrames, line: Tensor
+    model: ResidualGeoTDM, known: KnownFrames, prior: Prior
 ) -> tuple[Estimate, FrameNoising]:
     """The residual form's clean residual at a time, and the noise of it."""
 
@@ -250,7 +254,7 @@ def _of_residual(
         return (1 + sigma(time) ** 2) ** -0.5
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        return model.denoised(known, y / alpha(time), line, y.new_full((len(y),), sigma(time)))
+        return model.denoised(known, y / alpha(time), prior, y.new_full((len(y),), sigma(time)))
 
     return estimate, FrameNoising(alpha, lambda time: alpha(time) * sigma(time))
 

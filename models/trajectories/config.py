@@ -30,6 +30,8 @@ class TrajectoryTraining(SplitTraining):
     share: tuple[float, float] = (0.0, 1.0)
     trajectories: int = Field(default=3000, ge=2)
     stride: int = Field(default=10, ge=1)
+    spacing_fs: float | None = Field(default=None, gt=0)  # of windows of molecules, for `stride`
+    prior_weights: str = ""  # of `options: {prior: integrator}`; "" takes the shipped integrator
     frames: int = Field(default=30, ge=2)
     given: Literal["forecast", "any", "none"] = "any"
     context: int = Field(default=10, ge=1)

@@ -15,25 +15,14 @@ from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.egnn import Rolls
 from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.diffusion.frames import FrameBatch
-from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
 from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
-from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.dynamics import Dynamics, drawn
 from equidrift.models.trajectories.graphs import molecule_graph
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
-from equidrift.models.trajectories.sources import Source
+from equidrift.models.trajectories.sources import PriorPath, Source
 
 # batches whose windows have the integrator's mean path, before they come again
 PATHS = 2048
-
-
-def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[Any, ...]:
-    """One of the tuples whose first member is a run: each level of theory equally
-    often, then each run of it.
-    """
-    levels = sorted({entry[0].level for entry in runs})
-    level = levels[int(rng.integers(len(levels)))] if len(levels) > 1 else levels[0]
-    among = [entry for entry in runs if entry[0].level == level]
-    return among[int(rng.integers(len(among)))]
 
 
 class SegmentBatches:
@@ -219,7 +208,7 @@ class FrameBatches:
             seed,
         )
         self.scale = 1.0
-        self.prior: MeanPath | None = None
+        self.prior: PriorPath | None = None
         self._paths: dict[int, torch.Tensor] = {}
 
     def __call__(self, step: int) -> FrameBatch:
@@ -233,7 +222,7 @@ class FrameBatches:
             drawn.graph, drawn.frames * self.scale, drawn.clock, mask, seed=seed, step=step
         )
 
-    def _on_mean_path(self, step: int, prior: MeanPath) -> FrameBatch:
+    def _on_mean_path(self, step: int, prior: PriorPath) -> FrameBatch:
         """The batch of a step with the integrator's path. Paths cost as much as the rest of
         a training step: the windows and their paths come again after `PATHS` steps, with
         new noise each time.
@@ -242,11 +231,8 @@ class FrameBatches:
         rng = np.random.default_rng([self.seed, place])
         drawn = self.source.draw(rng, self.pairs, self.frames)
         mask = torch.from_numpy(self.mask(rng))
-        if drawn.run is None:
-            raise InputError("the integrator's mean path is that of molecules; take prior: line")
         if place not in self._paths:
-            spacing_fs = CLOCK_FS * float(drawn.clock[1] - drawn.clock[0])
-            self._paths[place] = prior(drawn.run.molecule, drawn.frames, mask, spacing_fs).float()
+            self._paths[place] = prior(drawn, mask).float()
         seed = int(np.random.default_rng([self.seed, step, 3]).integers(2**31))
         path = self._paths[place] * self.scale
         return FrameBatch(

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,6 +21,9 @@ from equidrift.records import Molecule
 from equidrift.stored import checked, parsed
 from equidrift.stored.kinds import Count, Number, Strict
 from equidrift.text import MAX_NAME
+
+
+Drawable = TypeVar("Drawable", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Dynamics:
         pick = some if many else (slice(None), some)
         forces = None if self.forces_eV_A is None else self.forces_eV_A[pick]
         return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
+
+
+def drawn(runs: Sequence[Drawable], rng: np.random.Generator) -> Drawable:
+    """One of the tuples whose first member is a run: each level of theory equally
+    often, then each run of it.
+    """
+    levels = sorted({entry[0].level for entry in runs})
+    level = levels[int(rng.integers(len(levels)))] if len(levels) > 1 else levels[0]
+    among = [entry for entry in runs if entry[0].level == level]
+    return among[int(rng.integers(len(among)))]
 
 
 class StoredDynamics(Strict):

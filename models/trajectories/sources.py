@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError
 from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS
-from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.dynamics import Dynamics, drawn
 from equidrift.models.trajectories.graphs import (
     EDGE_FEATURES,
     NODE_FEATURES,
@@ -44,6 +44,9 @@ class Source:
     draw: Callable[[np.random.Generator, int, int], Drawn]
     node_features: int
     edge_features: int
+
+
+PriorPath = Callable[[Drawn, torch.Tensor], torch.Tensor]  # of windows, and the frames given (t,)
 
 
 def array_source(
@@ -79,18 +82,39 @@ def array_source(
     return Source(draw, nodes.shape[-1], edges.shape[-1])
 
 
-def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> Source:
-    """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch;
-    the clock is in units of 5 fs.
+def dynamics_source(
+    runs: Sequence[Dynamics], *, stride: int, frames: int, spacing_fs: float | None = None
+) -> Source:
+    """Windows of molecular dynamics, one molecule per batch; the clock is in units of
+    5 fs. Each level of theory comes equally often, then each run of it.
+
+    Parameters
+    ----------
+    stride : int
+        Every `stride`-th frame of a run is taken.
+    frames : int
+        Of a window.
+    spacing_fs : float, optional
+        Between frames, instead of a stride: runs may be of different spacing.
+
+    Raises
+    ------
+    InputError
+        If no run is long enough, or `spacing_fs` is no multiple of a run's.
     """
-    usable = [r for r in runs if r.positions_A.shape[1] > (frames - 1) * stride]
+    strides = [stride if spacing_fs is None else stride_of(run, spacing_fs) for run in runs]
+    usable = [
+        (run, stride)
+        for run, stride in zip(runs, strides, strict=True)
+        if run.positions_A.shape[1] > (frames - 1) * stride
+    ]
     if not usable:
-        raise InputError(
-            f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower"
-        )
+        at = f"stride {stride}" if spacing_fs is None else f"{spacing_fs:g} fs"
+        lower = "stride" if spacing_fs is None else "spacing_fs"
+        raise InputError(f"no run has {frames} frames at {at}; set `frames` or `{lower}` lower")
 
     def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
-        run = usable[int(rng.integers(len(usable)))]
+        run, stride = drawn(usable, rng)
         bursts, total, n, _ = run.positions_A.shape
         count = max(2, pairs // (n * n * length))
         burst, start = (
@@ -110,3 +134,20 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
         )
 
     return Source(draw, NODE_FEATURES, EDGE_FEATURES)
+
+
+def stride_of(run: Dynamics, spacing_fs: float) -> int:
+    """Which frames of a run lie `spacing_fs` apart.
+
+    Raises
+    ------
+    InputError
+        If none do.
+    """
+    stride = round(spacing_fs / run.spacing_fs)
+    if stride < 1 or abs(stride * run.spacing_fs - spacing_fs) > 1e-3 * spacing_fs:
+        raise InputError(
+            f"spacing_fs: frames of {run.molecule!r} lie {run.spacing_fs:g} fs apart, of which "
+            f"{spacing_fs:g} fs is no multiple"
+        )
+    return stride

@@ -32,6 +32,7 @@ from equidrift.models.trajectories.arrays.pedestrians import training_source
 from equidrift.models.trajectories.arrays.train import array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.diffusion.egtn import calm
+from equidrift.models.trajectories.diffusion.residual import RESIDUAL
 from equidrift.models.trajectories.diffusion.train import window_plan
 from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES
 from equidrift.models.trajectories.integrator.table import fit_table
@@ -54,6 +55,7 @@ WHAT = {
     "egnn": "EGNN, frame to frame",
     "modes": "alternative futures in one network call",
 }
+RESIDUAL_FORM = "a diffusion of what a prior path leaves out"
 
 
 def fit_arrays(arrays: Arrays, request: Request) -> Path:
@@ -99,11 +101,10 @@ def plan_of(c: TrajectoryTraining) -> Plan:
     if c.kind == "integrator":
         return field_plan(c, runs) if c.learn == "field" else molecule_plan(c, runs)
     sizes = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
+    cut: dict[str, Any] = {"stride": c.stride, "frames": c.frames, "spacing_fs": c.spacing_fs}
     runs, held = part_runs(runs, c.held_out, c.frames * c.stride, c.seed)
-    unseen = dynamics_source(held, stride=c.stride, frames=c.frames) if held else None
-    return window_plan(
-        c, dynamics_source(runs, stride=c.stride, frames=c.frames), sizes, "A", runs, unseen
-    )
+    unseen = dynamics_source(held, **cut) if held else None
+    return window_plan(c, dynamics_source(runs, **cut), sizes, "A", runs, unseen)
 
 
 def task_of(c: TrajectoryTraining, plan: Plan) -> Task:
@@ -115,7 +116,7 @@ def task_of(c: TrajectoryTraining, plan: Plan) -> Task:
     card = {
         "family": "trajectories",
         "task": "trajectory" if molecular else "trajectory-arrays",
-        "what": WHAT[c.kind],
+        "what": RESIDUAL_FORM if c.options.get("form") == RESIDUAL else WHAT[c.kind],
         "config": plan.config,
         "training": plan.training,
         "elements": [SYMBOLS[z] for z in ELEMENTS] if molecular else [],

@@ -34,6 +34,8 @@ from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.diffusion.residual import CALLS
 from equidrift.models.trajectories.dynamics import Dynamics, load_gfn2_md
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.seeds import sample_seeds
@@ -218,4 +220,6 @@ def calls(model: GeometricTrajectoryModel) -> dict[str, float]:
             "calls": FRAMES - GIVEN,
             "layers_per_call": config["layers"] if "layers" in config else EGNNConfig().layers,
         }
-    return {"calls": config.get("steps", 1000), "layers_per_call": 2 * config["network"]["layers"]}
+    layers = 2 * config["network"]["layers"]
+    published = isinstance(model.network, GeoTDM)
+    return {"calls": config.get("steps", 1000) if published else CALLS, "layers_per_call": layers}

@@ -58,6 +58,8 @@ def jobs() -> list[tuple[str, str, str]]:
 def test_a_listed_training_has_a_config_that_can_be_begun(
     script: str, name: str, seconds: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "md.npz").touch()  # dynamics that one of them would make first
     done = called(script, name, str(tmp_path / "runs"), work=tmp_path)
     assert done.returncode == 0, done.stderr
     words = (tmp_path / "calls").read_text().split()
@@ -95,6 +97,7 @@ def test_a_name_that_is_not_listed_is_refused_and_a_checkpoint_resumed(
     assert f"{script} list" in wrong.stderr
     assert not (tmp_path / "calls").exists()
     name = listed(script)[0][0]
+    (tmp_path / "md.npz").touch()
     (tmp_path / name).mkdir()
     (tmp_path / name / "checkpoint.json").write_text("{}")
     assert called(script, name, str(tmp_path), "60", work=tmp_path).returncode == 0

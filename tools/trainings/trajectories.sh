@@ -2,7 +2,7 @@
 # trajectories.sh list: names of the diffusions over a prior path and the seconds of a core that each is to have, in the order of their worth.
 # trajectories.sh NAME FOLDER [SECONDS]: train one of them in FOLDER/NAME. Called again it goes on where it stopped.
 # Configurations are examples/train_{nbody,molecules}_residual.yaml and train_pedestrians_density.yaml; `-published` is GeoTDM as published, for
-# rows at equal training. Molecules and pedestrians want EQUIDRIFT_DATA.
+# rows at equal training. Molecules and pedestrians want EQUIDRIFT_DATA; for molecules five core-minutes of MMFF94 dynamics are made first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tools/trainings/jobs.bash
@@ -14,10 +14,14 @@ geotdm-charged-published:10800 geotdm-spring-published:10800 geotdm-gravity-publ
 chosen "$@"
 system=${name%-published} system=${system##*-}
 case $name in
-    residual-molecules) file=molecules_residual change="s|^data: [^ ]*|data: $EQUIDRIFT_DATA/gfn2_md|" ;;
+    residual-molecules)
+        [ -f "$folder/md.npz" ] || python tools/make_md.py "$EQUIDRIFT_DATA/zinc_smiles/zinc_29k.smi" "$folder/md.npz" \
+            --molecules 900 --bursts 4 --frames 30 --spacing 5 --temperatures 300 400 500 --seed 7
+        file=molecules_residual change="s|^data: .*|data: [$EQUIDRIFT_DATA/gfn2_md, $folder/md.npz]|"
+        ;;
     pedestrians-*) file=pedestrians_density change="s|^data: [^ ]*|data: eth-ucy:$EQUIDRIFT_DATA/eth_ucy|; s|^leave_out: [^ ]*|leave_out: $system|" ;;
-    *-published) file=nbody_residual change="s|^options: .*|options: {form: published}|; s|^data: [^ ]*|data: nbody:$system|" ;;
-    *) file=nbody_residual change="s|^data: [^ ]*|data: nbody:$system|" ;;
+    *-published) file=nbody_residual change="s|^options: .*|options: {form: published}|; /^prior_weights/d; s|^data: [^ ]*|data: nbody:$system|" ;;
+    *) file=nbody_residual change="s|nbody-charged|nbody-$system|; s|^data: [^ ]*|data: nbody:$system|" ;;
 esac
 sed "$change; s|^name: .*|name: ${name%-published}|; s|^trajectories: .*|trajectories: 3000|" "examples/train_$file.yaml" >"$folder/$name.yaml"
 train trajectories "$folder/$name.yaml" "$folder/$name" "${seconds}s"

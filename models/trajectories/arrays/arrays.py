@@ -11,6 +11,7 @@ No molecule, no unit.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.draws import stream_draws
 from equidrift.models.shared.run import Request, load_network
 from equidrift.models.shared.trainer import Progress
+from equidrift.models.trajectories.arrays.carried_path import CarriedPath
 from equidrift.models.trajectories.arrays.carry import (
     CARRIERS,
     Spread,
@@ -39,6 +41,7 @@ from equidrift.models.trajectories.arrays.inputs import (
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
+from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.seeds import sample_rng
@@ -363,6 +366,16 @@ class GeometricTrajectoryModel:
                 f"most, got {len(known)}; chain windows"
             )
 
+    @cached_property
+    def _carried(self) -> CarriedPath | None:
+        """The prior path of a network that goes on from an integrator's."""
+        network = self.network
+        if not isinstance(network, PathNetwork) or network.config.prior != INTEGRATOR:
+            return None
+        return CarriedPath(
+            self.training["prior_weights"], self.training["prior_sha256"], self.device
+        )
+
     def _part(
         self,
         x: NDArray[Any],
@@ -393,6 +406,8 @@ class GeometricTrajectoryModel:
             normal = stream_draws(streams, x.shape[1:], torch.float32, self.device)
             clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
             known = KnownFrames(graph, y.float() / length, clock, given.to(self.device))
+            if self._carried is not None:
+                known.path = self._carried(graph, y, known.given).float() / length
             made = draw_window(self.network, known, normal, Sampling(steps=steps))
             made = made.double() * length
         out: NDArray[np.float64] = made.cpu().numpy() + centre

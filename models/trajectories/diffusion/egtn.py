@@ -34,6 +34,7 @@ class EGTNConfig(GraphSizes):
 
     `bf16`: layers multiply in bfloat16 where that is faster, positions and sums stay as
     they are.
+    `told_features`: channels that each node is told in every frame besides.
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
     "masked" all frames pass the same layers, and the temporal layers update the drawn
     ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames
@@ -47,6 +48,7 @@ class EGTNConfig(GraphSizes):
     velocities: bool = False
     times: bool = True  # reads a diffusion time
     bf16: bool = False
+    told_features: int = 0
     conditioning: Literal["concat", "masked"] = "concat"
 
     def __post_init__(self) -> None:
@@ -116,21 +118,31 @@ class EGTN(nn.Module):
         self.config = config
         axes = config.global_vectors
         further = EMBEDDING * config.times + (3 + 2 * axes) * config.velocities + axes * axes
+        further += config.told_features
         self.embed = nn.Linear(config.node_features + further, config.width)
         spatial = config.width, config.edge_features, config.scaled, axes
         self.spatial = nn.ModuleList([SpatialLayer(*spatial) for _ in range(config.layers)])
         self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
 
     def forward(
-        self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None
+        self,
+        graph: Graph,
+        x: Tensor,
+        clock: Tensor,
+        given: Tensor,
+        time: Tensor | None = None,
+        *,
+        told: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool;
-        time (b,): diffusion time, 0 to 1000.
+        time (b,): diffusion time, 0 to 1000; told (b, t, n, told_features).
         """
         b, t, n, _ = x.shape
         parts = [graph.node[:, None].expand(b, t, n, -1)]
         if time is not None:
             parts.append(sinusoidal(time)[:, None, None].expand(b, t, n, -1))
+        if told is not None:
+            parts.append(told)
         axes = graph.axes(self.config.global_vectors)
         axes = None if axes is None else axes.to(x.dtype)
         if self.config.velocities:

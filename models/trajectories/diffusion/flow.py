@@ -22,6 +22,7 @@ from equidrift.models.trajectories.diffusion.frames import (
     mean_over_drawn,
 )
 from equidrift.models.trajectories.diffusion.path import PathConfig, PathNetwork
+from equidrift.models.trajectories.diffusion.path_spread import Prior, spread_loss
 
 CALLS = 10  # network calls of a sample, if nothing else is asked for
 
@@ -34,11 +35,11 @@ class FlowConfig(PathConfig):
 class Flow(PathNetwork[FlowConfig]):
     """The network over the prior path, which predicts clean residuals."""
 
-    def estimate(self, known: KnownFrames, y: Tensor, line: Tensor, s: Tensor) -> Tensor:
+    def estimate(self, known: KnownFrames, y: Tensor, prior: Prior, s: Tensor) -> Tensor:
         """The clean residual (b, t, n, d) that the network expects under y at flow time
-        s (b,); `line` is the prior path.
+        s (b,).
         """
-        moved = self.moved(known, line + self.units(known) * y, 1000 * s)
+        moved = self.moved(known, prior, y, 1000 * s)
         s4 = s[:, None, None, None]
         size = (s4.square() + (1 - s4).square()).sqrt()
         return s4 / size.square() * y + (1 - s4) / size * moved
@@ -55,26 +56,28 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     x = batch.frames
     s = torch.rand((len(x),), generator=generator, device=generator.device).to(x)
     eps = batch.normal(generator)
-    line, y = flow.residual(batch)
+    prior = flow.prior_of(batch)
+    y = prior.residual(x).detach()
     s4 = s[:, None, None, None]
-    found = flow.estimate(batch, s4 * y + (1 - s4) * eps, line, s)
+    found = flow.estimate(batch, s4 * y + (1 - s4) * eps, prior, s)
     weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()
-    return mean_over_drawn(weight * (found - y).square(), batch)
+    loss = mean_over_drawn(weight * (found - y).square(), batch)
+    return loss if flow.path_spread is None else loss + spread_loss(prior, batch)
 
 
 @torch.no_grad()
 def draw_flow(model: Flow, known: KnownFrames, normal: Normal, sampling: Sampling) -> Tensor:
     """Euler steps of the flow; given frames are left as they are."""
     x, count = known.frames, sampling.steps or CALLS
-    line = model.line(known)
+    prior = model.prior_of(known)
     y, begin = normal(), 0.0
     if sampling.start is not None:
         begin = 1.0 - sampling.level
-        y = (1 - begin) * y + begin * (sampling.start - line) / model.units(known)
+        y = (1 - begin) * y + begin * prior.residual(sampling.start)
     grid = torch.linspace(begin, 1.0, count + 1, dtype=x.dtype, device=x.device)
     for k in range(count):
         s, after = grid[k], grid[k + 1]
-        clean = model.estimate(known, y, line, s.expand(len(x)))
+        clean = model.estimate(known, y, prior, s.expand(len(x)))
         y = y + (after - s) / (1 - s) * (clean - y)
         sampling.told(k + 1, count)
-    return model.frames_of(known, y, line)
+    return model.frames_of(known, y, prior)

@@ -4,7 +4,7 @@ and how far data stray from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import KnownFrames
+from equidrift.models.trajectories.diffusion.path_spread import PathSpread, Prior
 
 LINE, LEARNED, INTEGRATOR = PRIORS = ("line", "learned", "integrator")
 
@@ -37,10 +38,14 @@ class PathConfig:
     prior : str
         "line"; "learned": the combination of given frames of arXiv:2410.13027, learned
         with the rest; or "integrator": the mean path of the learned integrator
-        (`mean_path.MeanPath`), which is made beforehand; molecules only.
+        (`mean_path.MeanPath`, of plain arrays `carried_path.CarriedPath`), which is made
+        beforehand.
     comoving : bool
         Works in the frame of reference that moves with the mean of the given frames, so
         that a boosted input gives the boosted output.
+    path_spread : bool
+        The spread of each node's residual is told by the prior path (`PathSpread`), not
+        by the distance from the nearest given frame alone.
     """
 
     network: EGTNConfig = field(default_factory=_network)
@@ -48,6 +53,7 @@ class PathConfig:
     line: float = 1.0
     prior: str = LINE
     comoving: bool = False
+    path_spread: bool = False
 
     def __post_init__(self) -> None:
         if self.prior not in PRIORS:
@@ -65,7 +71,12 @@ class PathNetwork(nn.Module, Generic[Config]):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.network = EGTN(config.network)
+        width = config.network.width
+        told = replace(config.network, told_features=width * config.path_spread)
+        self.network = EGTN(told)
+        self.path_spread = PathSpread(config.network) if config.path_spread else None
+        # by which share of a residual a node moves, where it need not see the others
+        self.back = nn.Linear(width, 1) if config.path_spread else None
         learned = config.prior == LEARNED
         self.prior = prior_network(config.network) if learned else None
         # no weight on earlier frames at first: the last frame, as the network moves it
@@ -120,41 +131,35 @@ class PathNetwork(nn.Module, Generic[Config]):
         """The spread (t,) of each frame's residual."""
         return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
-    def coordinates(self, known: KnownFrames) -> tuple[Tensor, Tensor]:
-        """The prior path (b, t, n, d) and the units (1, t, 1, 1) of residuals from it, in
-        which given frames, that have none, keep their own.
-        """
-        units = torch.where(known.fixed, 1.0, self.units(known))
-        return self.line(known), units
-
-    def residual(self, known: KnownFrames) -> tuple[Tensor, Tensor]:
-        """The prior path and the residual of the frames from it, in units of its spread
-        (b, t, n, d) each.
-        """
+    def prior_of(self, known: KnownFrames) -> Prior:
+        """The prior path, and the spread of residuals from it."""
         line = self.line(known)
-        return line, (known.frames - line) / self.units(known)
+        seen = self.scale(known.given)[None, :, None, None].to(known.frames.dtype)
+        if self.path_spread is None:
+            return Prior(line, seen, seen)
+        factor, told = self.path_spread(known, line)
+        return Prior(line, seen * factor, seen, told)
 
-    def units(self, known: KnownFrames) -> Tensor:
-        """The spread of each frame's residual (1, t, 1, 1)."""
-        return self.scale(known.given)[None, :, None, None].to(known.frames.dtype)
-
-    def moved(self, known: KnownFrames, drawn: Tensor, time: Tensor) -> Tensor:
+    def moved(self, known: KnownFrames, prior: Prior, y: Tensor, time: Tensor) -> Tensor:
         """By how much (b, t, n, d) the network moves frames, in units of their residuals.
 
         Parameters
         ----------
-        drawn : Tensor (b, t, n, d)
-            The frames that are not given, as they are now.
+        y : Tensor (b, t, n, d)
+            The residual of the frames that are not given, as it is now, in its units.
         time : Tensor (b,)
             As the network reads it, 0 to 1000.
         """
-        frames = torch.where(known.fixed, known.frames, drawn)
-        out, _ = self.network(known.graph, frames, known.clock, known.given_each, time)
-        return (out - frames) / self.units(known)
+        frames = torch.where(known.fixed, known.frames, prior.line + prior.seen * y)
+        out, h = self.network(
+            known.graph, frames, known.clock, known.given_each, time, told=prior.told
+        )
+        moved: Tensor = (out - frames) / prior.seen
+        return moved if self.back is None else moved + self.back(h) * y
 
-    def frames_of(self, known: KnownFrames, y: Tensor, line: Tensor) -> Tensor:
+    def frames_of(self, known: KnownFrames, y: Tensor, prior: Prior) -> Tensor:
         """Frames of a residual y, the given ones as they are; centred if there is none."""
-        made = torch.where(known.fixed, known.frames, line + self.units(known) * y)
+        made = torch.where(known.fixed, known.frames, prior.frames(y))
         return known.projected(made)
 
 

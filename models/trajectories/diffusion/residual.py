@@ -24,6 +24,7 @@ from equidrift.models.trajectories.diffusion.frames import (
 )
 from equidrift.models.trajectories.diffusion.multistep import TwoStep
 from equidrift.models.trajectories.diffusion.path import PathConfig, PathNetwork
+from equidrift.models.trajectories.diffusion.path_spread import Prior, spread_loss
 
 RESIDUAL = "residual"  # the value of a config's key `form`
 CALLS = 10  # network calls of a sample, if nothing else is asked for
@@ -44,7 +45,7 @@ class ResidualConfig(PathConfig):
 class ResidualGeoTDM(PathNetwork[ResidualConfig]):
     """The network that denoises residuals of the prior path."""
 
-    def denoised(self, known: KnownFrames, y: Tensor, line: Tensor, sigma: Tensor) -> Tensor:
+    def denoised(self, known: KnownFrames, y: Tensor, prior: Prior, sigma: Tensor) -> Tensor:
         """The clean residual expected under the noisy one (EDM, equation 7).
 
         Parameters
@@ -53,8 +54,8 @@ class ResidualGeoTDM(PathNetwork[ResidualConfig]):
             The frames, of which the given ones are read.
         y : Tensor (b, t, n, d)
             The noisy residual, in units of its spread.
-        line : Tensor (b, t, n, d)
-            The prior path.
+        prior : Prior
+            The prior path, and the spread.
         sigma : Tensor (b,)
             Noise level of y.
 
@@ -65,7 +66,7 @@ class ResidualGeoTDM(PathNetwork[ResidualConfig]):
         level = sigma[:, None, None, None]
         size = (level.square() + 1).sqrt()
         time = 1000 * sigma / (1 + sigma)  # 0 to 1000, as the embedding expects
-        moved = self.moved(known, line + self.units(known) * y / size, time)
+        moved = self.moved(known, prior, y / size, time)
         moved = moved * known.graph.mask[:, None, :, None]
         return y / size.square() + level / size * known.projected(moved)
 
@@ -82,11 +83,13 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp().to(batch.frames)  # (b,)
     eps = batch.projected(batch.normal(generator))
     batch = replace(batch, frames=batch.projected(batch.frames))
-    line, y = network.residual(batch)
+    prior = network.prior_of(batch)
+    y = prior.residual(batch.frames).detach()
     level = sigma[:, None, None, None]
-    found = network.denoised(batch, y + level * eps, line, sigma)
+    found = network.denoised(batch, y + level * eps, prior, sigma)
     weight = (level.square() + 1) / level.square()
-    return mean_over_drawn(weight * (found - y).square(), batch)
+    loss = mean_over_drawn(weight * (found - y).square(), batch)
+    return loss if network.path_spread is None else loss + spread_loss(prior, batch)
 
 
 @torch.no_grad()
@@ -95,17 +98,17 @@ def draw_residual(
 ) -> Tensor:
     """Frames (b, t, n, d) by the probability flow; given frames are left as they are."""
     config, x, start = model.config, known.frames, sampling.start
-    line = model.line(known)
+    prior = model.prior_of(known)
     first = noise_level(1.0 - sampling.level, config.highest, config.lowest, RHO)
     y = first * known.projected(normal())
     if start is not None:
-        y = y + (start - line) / model.units(known)
+        y = y + prior.residual(start)
     count = sampling.steps or CALLS
     levels = noise_levels(count, highest=first, lowest=config.lowest, rho=RHO)
     solver = TwoStep()
     for k in range(count):
         sigma = torch.full((len(x),), levels[k], dtype=x.dtype, device=x.device)
-        clean = model.denoised(known, y, line, sigma)
+        clean = model.denoised(known, y, prior, sigma)
         y = solver.step(y, clean, levels[k], levels[k + 1])
         sampling.told(k + 1, count)
-    return model.frames_of(known, y, line)
+    return model.frames_of(known, y, prior)

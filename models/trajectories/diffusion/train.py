@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equidrift.errors import InputError
+from equidrift.models.trajectories.arrays.carried_path import CarriedPath
 from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining, moves_along
 from equidrift.models.trajectories.data import FrameBatches
 from equidrift.models.trajectories.diffusion.flow import flow_loss
 from equidrift.models.trajectories.diffusion.geotdm import geotdm_loss
-from equidrift.models.trajectories.diffusion.mean_path import MeanPath
+from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
 from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
 from equidrift.models.trajectories.diffusion.residual import RESIDUAL, residual_loss
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.integrator.train import training_of
-from equidrift.models.trajectories.sources import Source
+from equidrift.models.trajectories.sources import Drawn, PriorPath, Source
 
 PUBLISHED_NETWORK: dict[str, Any] = {"width": 128, "layers": 6}  # of arXiv:2410.13027
 # of the forms over a prior path
@@ -63,8 +64,8 @@ def window_plan(
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
 
     if c.options.get("prior") == INTEGRATOR:
-        prior = MeanPath()
-        training |= {"prior_sha256": prior.model.weights_sha256}
+        prior, told = prior_path(c, runs)
+        training |= told
         for part in (batches, held_out):
             if part is not None:
                 part.prior = prior
@@ -76,6 +77,37 @@ def window_plan(
 
     loss = residual_loss if residual else flow_loss
     return Plan(config, batches, loss, training, prepare, held_out=held_out)
+
+
+def prior_path(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> tuple[PriorPath, dict[str, Any]]:
+    """The integrator's paths of windows, and what the card says of it.
+
+    Raises
+    ------
+    InputError
+        If plain arrays come without the weights of an integrator, or molecules with some.
+    """
+    if not runs:
+        if not c.prior_weights:
+            raise InputError(
+                "options: prior: integrator needs the integrator whose paths it goes on from; set "
+                "prior_weights, such as nbody-charged, or the path of your own"
+            )
+        carried = CarriedPath(c.prior_weights)
+        told = {"prior_weights": c.prior_weights, "prior_sha256": carried.weights_sha256}
+        return carried.of_windows, told
+    if c.prior_weights:
+        raise InputError(
+            "prior_weights is for plain arrays; molecules go on from the shipped integrator"
+        )
+    prior = MeanPath()
+
+    def mean_path(drawn: Drawn, given: Tensor) -> Tensor:
+        assert drawn.run is not None  # windows of molecules tell theirs
+        spacing_fs = CLOCK_FS * float(drawn.clock[1] - drawn.clock[0])
+        return prior(drawn.run.molecule, drawn.frames, given, spacing_fs)
+
+    return mean_path, {"prior_sha256": prior.model.weights_sha256}
 
 
 def _batches(c: TrajectoryTraining, source: Source) -> FrameBatches:

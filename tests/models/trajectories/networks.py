@@ -49,6 +49,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "network": _SIZES | _PATH,
         "comoving": True,
     },
+    "residual in the path's own spread": {
+        "kind": "geotdm",
+        "form": "residual",
+        "path_spread": True,
+        "frames": T,
+        "network": _SIZES | _PATH,
+        "comoving": True,
+    },
+    "flow in the path's own spread": {
+        "kind": "flow",
+        "path_spread": True,
+        "frames": T,
+        "network": _SIZES | _PATH,
+        "comoving": True,
+    },
     "geotdm": {
         "kind": "geotdm",
         "steps": 50,

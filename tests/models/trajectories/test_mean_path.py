@@ -39,6 +39,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "topology": str(folder / "aspirin.pdb"),
         "share": [0.0, 1.0],
         "held_out": 0,
+        "spacing_fs": None,
         "stride": 1,
         "frames": FRAMES,
         "context": 4,
@@ -109,7 +110,9 @@ def test_integrator_of_other_weights_is_refused() -> None:
     ("changes", "error", "told"),
     [
         ({"options": {"form": "residual", "prior": "lin"}}, UnknownNameError, "prior path 'lin'"),
-        ({"data": "nbody:spring", "trajectories": 4}, InputError, "take prior: line"),
+        ({"data": "nbody:spring", "trajectories": 4}, InputError, "set prior_weights"),
+        ({"prior_weights": "nbody-spring"}, InputError, "prior_weights is for plain arrays"),
+        ({"spacing_fs": 7.0}, InputError, "of which 7 fs is no multiple"),
     ],
 )
 def test_prior_is_refused_when_it_does_not_fit(

@@ -22,7 +22,6 @@ from equidrift.stored import checked, parsed
 from equidrift.stored.kinds import Count, Number, Strict
 from equidrift.text import MAX_NAME
 
-
 Drawable = TypeVar("Drawable", bound=tuple[Any, ...])
 
 

@@ -15,6 +15,7 @@ from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.records import Molecule
 
+HOPS = 3  # bonds between atoms that see each other in GeoTDM as published
 MD_LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
 MASSES = (
     1.008,

@@ -83,7 +83,12 @@ def array_source(
 
 
 def dynamics_source(
-    runs: Sequence[Dynamics], *, stride: int, frames: int, spacing_fs: float | None = None
+    runs: Sequence[Dynamics],
+    *,
+    stride: int,
+    frames: int,
+    spacing_fs: float | None = None,
+    hops: int | None = None,
 ) -> Source:
     """Windows of molecular dynamics, one molecule per batch; the clock is in units of
     5 fs. Each level of theory comes equally often, then each run of it.
@@ -96,6 +101,9 @@ def dynamics_source(
         Of a window.
     spacing_fs : float, optional
         Between frames, instead of a stride: runs may be of different spacing.
+
+    hops : int, optional
+        Only atoms that so many bonds or fewer keep apart see each other; else all do.
 
     Raises
     ------
@@ -124,7 +132,7 @@ def dynamics_source(
         x = np.stack([run.positions_A[burst, start + k * stride] for k in range(length)], 1)
         x = x - x.mean((1, 2), keepdims=True)
         graph = molecule_graph(run.molecule, run.level, count)
-        graph.linked = linked(graph, 3)
+        graph.linked = linked(graph, hops) if hops is not None else None
         return Drawn(
             graph,
             torch.from_numpy(x),

@@ -34,7 +34,7 @@ from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.diffusion.egtn import calm
 from equidrift.models.trajectories.diffusion.residual import RESIDUAL
 from equidrift.models.trajectories.diffusion.train import window_plan
-from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES
+from equidrift.models.trajectories.graphs import EDGE_FEATURES, HOPS, NODE_FEATURES
 from equidrift.models.trajectories.integrator.table import fit_table
 from equidrift.models.trajectories.integrator.train import (
     field_plan,
@@ -102,6 +102,9 @@ def plan_of(c: TrajectoryTraining) -> Plan:
         return field_plan(c, runs) if c.learn == "field" else molecule_plan(c, runs)
     sizes = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
     cut: dict[str, Any] = {"stride": c.stride, "frames": c.frames, "spacing_fs": c.spacing_fs}
+    # as samples are drawn: the published form sees near atoms alone
+    published = c.kind == "geotdm" and c.options.get("form") != RESIDUAL
+    cut["hops"] = HOPS if published else None
     runs, held = part_runs(runs, c.held_out, c.frames * c.stride, c.seed)
     unseen = dynamics_source(held, **cut) if held else None
     return window_plan(c, dynamics_source(runs, **cut), sizes, "A", runs, unseen)

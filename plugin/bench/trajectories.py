@@ -1,7 +1,7 @@
 """`equidrift bench trajectories`: forecasts of N-body systems, pedestrians and
 GFN2-MD17, physics, speed (arXiv:2410.13027).
 
-N-body: 10 -> 20 frames, mean of 19 samples, 2000 test trajectories simulated anew (the
+N-body: 10 -> 20 frames, mean of 19 samples, 1000 test trajectories simulated anew (the
 quick form: 128). GFN2-MD17 (a stand-in, never MD17): every 10th frame of the last 20 %
 of each trajectory, windows of 30, 10 -> 20, the same 32 (quick: 4) windows for every
 method, mean of 19 samples (`geotdm` 5). Rows of a model whose weights are not shipped
@@ -82,7 +82,7 @@ def all_nbody_rows(full: bool, say: Progress) -> list[Row]:
     for system in (*nbody.SYSTEMS, nbody.FIELD):
         if system in nbody.SYSTEMS or shipped(f"nbody-{system}"):
             say(f"N-body: {system}")
-            rows += nbody_rows(system, 2000 if full else 128)
+            rows += nbody_rows(system, 1000 if full else 128)
     return rows
 
 

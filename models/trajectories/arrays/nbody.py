@@ -18,6 +18,7 @@ from equidrift.seeds import sample_rng
 SYSTEMS = ("charged", "spring", "gravity")
 FIELD = "charged-field"  # charges in a uniform field, which is told as a global vector
 STEP, STEPS_PER_FRAME = 0.001, 100
+FRAMES = 30  # of a trajectory, in the published protocol
 SPACING = STEP * STEPS_PER_FRAME  # time between frames
 SPEED, MAX_FORCE, SPRING_STRENGTH, SOFTENING = 0.5, 100.0, 0.1, 0.1
 # of the field: accelerations of unit charges, and the distance below which they hardly repel
@@ -42,7 +43,7 @@ class NBody:
         return len(self.positions)
 
 
-def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int = 43) -> NBody:
+def simulate(system: str, start: int, stop: int, *, frames: int = FRAMES, seed: int = 43) -> NBody:
     """Trajectories `start` to `stop`-1 of a system.
 
     Parameters

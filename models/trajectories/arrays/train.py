@@ -53,8 +53,11 @@ def load_arrays(path: str | Path) -> Arrays:
 
 
 def nbody_plan(c: TrajectoryTraining, system: str) -> Plan:
-    """An N-body system, simulated anew."""
-    data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories))
+    """An N-body system, simulated anew; what is to be drawn from no frame begins where the
+    simulation does.
+    """
+    frames = c.frames if c.given == "none" else max(c.frames, nbody.FRAMES)
+    data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories), frames=frames)
     arrays = Arrays(data.positions, data.nodes, data.edges, nbody.SPACING, data.vectors)
     return array_plan(c, arrays)
 

@@ -34,7 +34,6 @@ class EGTNConfig(GraphSizes):
 
     `bf16`: layers multiply in bfloat16 where that is faster, positions and sums stay as
     they are.
-    `told_features`: channels that each node is told in every frame besides.
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
     "masked" all frames pass the same layers, and the temporal layers update the drawn
     ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames
@@ -48,7 +47,6 @@ class EGTNConfig(GraphSizes):
     velocities: bool = False
     times: bool = True  # reads a diffusion time
     bf16: bool = False
-    told_features: int = 0
     conditioning: Literal["concat", "masked"] = "concat"
 
     def __post_init__(self) -> None:
@@ -87,13 +85,14 @@ class TemporalLayer(nn.Module):
         split = (b, t, n, self.heads, w // self.heads)
         q, k, v = (part(h).view(split) for part in (self.query, self.key, self.value))
         psi = self.relative(difference).view(-1, t, t, self.heads, w // self.heads)
+        at = "btshc"
+        if len(psi) == 1:  # times that all samples share make one larger product
+            psi, at = psi[0], "tshc"
         score = torch.einsum("btnhc,bsnhc->bnhts", q, k) + torch.einsum(
-            "btnhc,btshc->bnhts", q, psi.expand(b, -1, -1, -1, -1)
+            f"btnhc,{at}->bnhts", q, psi
         )
         a = (score * self.scale).softmax(-1)
-        out = torch.einsum("bnhts,bsnhc->btnhc", a, v) + torch.einsum(
-            "bnhts,btshc->btnhc", a, psi.expand(b, -1, -1, -1, -1)
-        )
+        out = torch.einsum("bnhts,bsnhc->btnhc", a, v) + torch.einsum(f"bnhts,{at}->btnhc", a, psi)
         push = torch.einsum(
             "bnhts,bsnh->bnts", a, self.move(v)[..., 0]
         )  # sum over heads of a_ts phi(v_s)
@@ -118,31 +117,21 @@ class EGTN(nn.Module):
         self.config = config
         axes = config.global_vectors
         further = EMBEDDING * config.times + (3 + 2 * axes) * config.velocities + axes * axes
-        further += config.told_features
         self.embed = nn.Linear(config.node_features + further, config.width)
         spatial = config.width, config.edge_features, config.scaled, axes
         self.spatial = nn.ModuleList([SpatialLayer(*spatial) for _ in range(config.layers)])
         self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
 
     def forward(
-        self,
-        graph: Graph,
-        x: Tensor,
-        clock: Tensor,
-        given: Tensor,
-        time: Tensor | None = None,
-        *,
-        told: Tensor | None = None,
+        self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool;
-        time (b,): diffusion time, 0 to 1000; told (b, t, n, told_features).
+        time (b,): diffusion time, 0 to 1000.
         """
         b, t, n, _ = x.shape
         parts = [graph.node[:, None].expand(b, t, n, -1)]
         if time is not None:
             parts.append(sinusoidal(time)[:, None, None].expand(b, t, n, -1))
-        if told is not None:
-            parts.append(told)
         axes = graph.axes(self.config.global_vectors)
         axes = None if axes is None else axes.to(x.dtype)
         if self.config.velocities:

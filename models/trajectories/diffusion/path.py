@@ -4,7 +4,7 @@ and how far data stray from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import KnownFrames
+from equidrift.models.trajectories.diffusion.on_path import PathDenoiser
 from equidrift.models.trajectories.diffusion.path_spread import PathSpread, Prior
 
 LINE, LEARNED, INTEGRATOR = PRIORS = ("line", "learned", "integrator")
@@ -43,9 +44,11 @@ class PathConfig:
     comoving : bool
         Works in the frame of reference that moves with the mean of the given frames, so
         that a boosted input gives the boosted output.
-    path_spread : bool
-        The spread of each node's residual is told by the prior path (`PathSpread`), not
-        by the distance from the nearest given frame alone.
+    reads_path : bool
+        The network reads the prior path as it is, and residuals as vectors on it
+        (`PathDenoiser`), in a spread that the path tells for each node (`PathSpread`).
+        Else it is an EGTN that reads noisy frames, and the distance from the nearest given
+        frame alone tells the spread.
     """
 
     network: EGTNConfig = field(default_factory=_network)
@@ -53,7 +56,7 @@ class PathConfig:
     line: float = 1.0
     prior: str = LINE
     comoving: bool = False
-    path_spread: bool = False
+    reads_path: bool = False
 
     def __post_init__(self) -> None:
         if self.prior not in PRIORS:
@@ -64,19 +67,15 @@ Config = TypeVar("Config", bound=PathConfig)
 
 
 class PathNetwork(nn.Module, Generic[Config]):
-    """An EGTN, and the spread (frames,) of residuals from the prior path at each
+    """A network, and the spread (frames,) of residuals from the prior path at each
     distance in frames from the nearest given one.
     """
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        width = config.network.width
-        told = replace(config.network, told_features=width * config.path_spread)
-        self.network = EGTN(told)
-        self.path_spread = PathSpread(config.network) if config.path_spread else None
-        # by which share of a residual a node moves, where it need not see the others
-        self.back = nn.Linear(width, 1) if config.path_spread else None
+        self.path_spread = PathSpread(config.network) if config.reads_path else None
+        self.network = (PathDenoiser if config.reads_path else EGTN)(config.network)
         learned = config.prior == LEARNED
         self.prior = prior_network(config.network) if learned else None
         # no weight on earlier frames at first: the last frame, as the network moves it
@@ -134,11 +133,11 @@ class PathNetwork(nn.Module, Generic[Config]):
     def prior_of(self, known: KnownFrames) -> Prior:
         """The prior path, and the spread of residuals from it."""
         line = self.line(known)
-        seen = self.scale(known.given)[None, :, None, None].to(known.frames.dtype)
+        usual = self.scale(known.given)[None, :, None, None].to(known.frames.dtype)
         if self.path_spread is None:
-            return Prior(line, seen, seen)
+            return Prior(line, usual, usual)
         factor, told = self.path_spread(known, line)
-        return Prior(line, seen * factor, seen, told)
+        return Prior(line, usual * factor, usual, told)
 
     def moved(self, known: KnownFrames, prior: Prior, y: Tensor, time: Tensor) -> Tensor:
         """By how much (b, t, n, d) the network moves frames, in units of their residuals.
@@ -150,12 +149,12 @@ class PathNetwork(nn.Module, Generic[Config]):
         time : Tensor (b,)
             As the network reads it, 0 to 1000.
         """
-        frames = torch.where(known.fixed, known.frames, prior.line + prior.seen * y)
-        out, h = self.network(
-            known.graph, frames, known.clock, known.given_each, time, told=prior.told
-        )
-        moved: Tensor = (out - frames) / prior.seen
-        return moved if self.back is None else moved + self.back(h) * y
+        if isinstance(self.network, PathDenoiser):
+            made: Tensor = self.network(known, prior, y, time)
+            return made
+        frames = torch.where(known.fixed, known.frames, prior.line + prior.units * y)
+        out, _ = self.network(known.graph, frames, known.clock, known.given_each, time)
+        return (out - frames) / prior.units
 
     def frames_of(self, known: KnownFrames, y: Tensor, prior: Prior) -> Tensor:
         """Frames of a residual y, the given ones as they are; centred if there is none."""

@@ -14,6 +14,7 @@ from equidrift.models.trajectories.diffusion.frames import FrameBatch, KnownFram
 
 LAYERS = 2
 BEND = 3.0  # in units of the spread: residuals beyond it are drawn by their logarithm
+LARGEST_BEND = 10.0  # logarithm of the largest residual that is drawn, some 30,000 spreads
 LARGEST_LOG = 7.0  # of the factor on the ordinary spread
 FREEDOM = 5.0  # degrees of freedom of Student's distribution, by which spreads are learned
 
@@ -28,17 +29,16 @@ class Prior:
         The prior path.
     units : Tensor, broadcast to (b, t, n, 1)
         The spread of residuals from it, in which they are drawn.
-    seen : Tensor (1, t, 1, 1)
-        The ordinary spread at each distance in frames from a given one, in which the
-        network sees residuals.
+    usual : Tensor (1, t, 1, 1)
+        The spread at each distance in frames from a given one.
     told : Tensor (b, t, n, w) or None
-        What the network is told of the path; residuals that are much larger than their
-        spread, which the ordinary one hides, are then drawn by their logarithm.
+        What the network is told of the path; residuals much larger than their units are
+        then drawn by their logarithm.
     """
 
     line: Tensor
     units: Tensor
-    seen: Tensor
+    usual: Tensor
     told: Tensor | None = None
 
     def residual(self, frames: Tensor) -> Tensor:
@@ -53,7 +53,8 @@ class Prior:
         """Frames (b, t, n, d) of a residual."""
         if self.told is not None:
             length = (y.square().sum(-1, keepdim=True) + 1e-24).sqrt()
-            y = y * (BEND * torch.sinh(length / BEND) / length)
+            bent = (length / BEND).clamp_max(LARGEST_BEND)
+            y = y * (BEND * torch.sinh(bent) / length)
         return self.line + self.units * y
 
 
@@ -64,7 +65,7 @@ class PathSpread(nn.Module):
 
     def __init__(self, config: EGTNConfig):
         super().__init__()
-        self.network = EGTN(replace(config, layers=LAYERS, times=False, told_features=0))
+        self.network = EGTN(replace(config, layers=LAYERS, times=False))
         self.head = nn.Linear(config.width, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -84,4 +85,4 @@ def spread_loss(prior: Prior, batch: FrameBatch) -> Tensor:
     """
     square = ((batch.frames - prior.line) / prior.units).square()
     heavy = 0.5 * (FREEDOM + 1) * torch.log1p(square / (FREEDOM - 2))
-    return mean_over_drawn(heavy + (prior.units / prior.seen).log(), batch)
+    return mean_over_drawn(heavy + (prior.units / prior.usual).log(), batch)

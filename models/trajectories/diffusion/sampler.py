@@ -18,9 +18,10 @@ from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal, 
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
 from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
 from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
-from equidrift.models.trajectories.graphs import linked, molecule_graph
+from equidrift.models.trajectories.graphs import HOPS, linked, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import ChemistryModel, Window
+from equidrift.models.trajectories.windows import CONTEXT
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
 
@@ -51,7 +52,7 @@ class DiffusionModel(ChemistryModel):
         """Frames x in A, in units of the network's length and with its clock."""
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
         if isinstance(self.network, GeoTDM):
-            graph.linked = linked(graph, 3)
+            graph.linked = linked(graph, HOPS)
         else:
             clock = clock * dt_fs / CLOCK_FS
         length = float(self.training["length_A"])
@@ -120,9 +121,13 @@ class DiffusionModel(ChemistryModel):
         """Which frames (t,) are given in each pass of a refinement.
 
         A network sees only masks like those that it was trained with: one that invents
-        whole windows gets none, all others every second frame, and then the rest.
+        whole windows gets none; one that only continues keeps the first frames, as many as
+        it was given; all others get every second frame, and then the rest.
         """
         place = torch.arange(frames, device=self.device)
-        if self.training.get("given", "any") == "none":
+        given = self.training.get("given", "any")
+        if given == "none":
             return [place < 0]
+        if given == "forecast":
+            return [place < min(int(self.training.get("context", CONTEXT)), frames - 1)]
         return [place % 2 == 0, place % 2 == 1]

@@ -54,7 +54,7 @@ def window_plan(
         if part is not None:
             part.scale = 1.0 / length
     training = training_of(runs, None, length) if runs else {"length": length, "unit": unit}
-    training |= {"given": c.given}
+    training |= {"given": c.given} | ({"context": c.context} if c.given == "forecast" else {})
     residual = c.kind == "geotdm" and c.options.get("form") == RESIDUAL
     usual = PATH_NETWORK if c.kind == "flow" or residual else PUBLISHED_NETWORK
     config: dict[str, Any] = {"kind": c.kind, "frames": c.frames}

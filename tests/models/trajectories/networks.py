@@ -52,14 +52,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "residual in the path's own spread": {
         "kind": "geotdm",
         "form": "residual",
-        "path_spread": True,
+        "reads_path": True,
         "frames": T,
         "network": _SIZES | _PATH,
         "comoving": True,
     },
     "flow in the path's own spread": {
         "kind": "flow",
-        "path_spread": True,
+        "reads_path": True,
         "frames": T,
         "network": _SIZES | _PATH,
         "comoving": True,

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.files.trajectories import load_trajectory
+from equidrift.models.trajectories.config import TrajectoryTraining
 from equidrift.models.trajectories.diffusion.mean_path import MeanPath
 from equidrift.models.trajectories.diffusion.sampler import DiffusionModel
-from equidrift.models.trajectories.train import run_training
+from equidrift.models.trajectories.train import plan_of, run_training
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 
@@ -74,6 +75,27 @@ def test_samples_are_the_integrators_mean_path_when_the_residual_is_none(
     assert np.isfinite(wide).all()
     assert np.abs(wide - mean)[:, ~given].max() > 0.01
     np.testing.assert_allclose(narrow, np.repeat(mean, 2, 0), atol=1e-5)
+
+
+def test_refinement_keeps_the_frames_that_the_network_was_always_given(
+    weights: str, aspirin: Trajectory
+) -> None:
+    made = DiffusionModel(weights).refine(aspirin, np.arange(2), level=0.2)
+    moved = np.abs(made - aspirin.positions_A).max((0, 2, 3))
+    np.testing.assert_allclose(moved[:4], 0.0, atol=1e-5)
+    assert (moved[4:] > 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "near_alone"),
+    [({}, False), ({"kind": "flow", "options": {}}, False), ({"options": {"steps": 5}}, True)],
+)
+def test_networks_learn_from_the_pairs_that_they_see_when_they_sample(
+    changes: dict[str, Any], near_alone: bool
+) -> None:
+    """GeoTDM as published sees atoms three bonds apart or fewer; all others see all."""
+    plan = plan_of(TrajectoryTraining.model_validate(config(**changes)))
+    assert (plan.batch(0).graph.linked is not None) is near_alone
 
 
 def test_mean_path_moves_with_the_frames_when_they_turn_shift_and_drift(

@@ -24,7 +24,7 @@ SPREAD = CONFIGS["residual in the path's own spread"]
 QUIET, LOUD = 0.01, 0.3  # how far the two kinds of particles stray in a frame
 SMALL: dict[str, Any] = {
     "kind": "geotdm",
-    "options": {"form": "residual", "prior": "integrator", "path_spread": True},
+    "options": {"form": "residual", "prior": "integrator", "reads_path": True},
     "prior_weights": "nbody-spring",
     "data": "nbody:spring",
     "trajectories": 12,
@@ -42,7 +42,7 @@ def test_spread_is_the_ordinary_one_before_training() -> None:
     network.spread.copy_(torch.arange(1.0, T + 1))
     batch = FrameBatch(system(), walks(), torch.arange(T).double(), torch.arange(T) < GIVEN)
     prior = network.prior_of(batch)
-    torch.testing.assert_close(prior.units, prior.seen.expand_as(prior.units))
+    torch.testing.assert_close(prior.units, prior.usual.expand_as(prior.units))
 
 
 def test_spread_loss_is_least_at_the_spread_of_the_data() -> None:
@@ -82,7 +82,7 @@ def test_samples_spread_as_far_as_the_particles_of_their_kind(tmp_path: Path) ->
         kind="geotdm",
         budget_s=600.0,
         out=tmp_path / "run",
-        options={"form": "residual", "path_spread": True, "comoving": False},
+        options={"form": "residual", "reads_path": True, "comoving": False},
         network={"width": 16, "layers": 1, "heads": 2},
         context=4,
         given="forecast",

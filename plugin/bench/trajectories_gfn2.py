@@ -29,6 +29,7 @@ from equidrift.weights import zoo
 GIVEN, FRAMES = 10, 30  # frames given, and in all
 STRIDE = 10  # of GFN2-MD17's frames
 FEW = 5  # samples of the published method, which takes seconds for each
+RESIDUAL = "residual-molecules"  # the weights of rows `residual`
 MOLECULES = 8  # of GFN2-MD17
 SHOTS = 3  # for the velocity at the last frame given
 WINDOWS, WINDOWS_FULL = 4, 32  # of each molecule, the same for every method
@@ -62,8 +63,8 @@ def methods(part: Dynamics) -> dict[str, Method]:
     """What is measured, by the name of its row."""
     found = {"equidrift": Method("default", DRAWS)}
     found["equidrift-mean"] = Method("default", 1, {"noise": 0.0})
-    if shipped("residual-molecules"):
-        found["residual"] = Method(str(zoo() / "residual-molecules.json"), DRAWS)
+    if shipped(RESIDUAL):
+        found["residual"] = Method(str(zoo() / f"{RESIDUAL}.json"), DRAWS)
     if shipped("geotdm"):
         found["geotdm"] = Method("geotdm", FEW)
     found["md"] = Method("md", DRAWS, thermostat(part))

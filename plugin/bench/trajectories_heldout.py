@@ -22,6 +22,7 @@ from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import Row, means, row
 from equidrift.bench.trajectories_calibration import DRAWS, calibration, energy_score
 from equidrift.bench.trajectories_chains import chain_values, positions_of
+from equidrift.bench.trajectories_gfn2 import RESIDUAL, shipped
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
@@ -29,9 +30,11 @@ from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, save
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
+from equidrift.weights import zoo
 
 GIVEN, AHEAD = 10, 20  # frames given and asked for
-METHODS = ("equidrift", "md", "mmff94-restart", "last-frame", "constant-velocity")
+METHODS = ("equidrift", "residual", "md", "mmff94-restart", "last-frame", "constant-velocity")
+SAMPLED = ("equidrift", "residual", "md")  # methods that draw, and can draw long runs
 LONG = 100  # frames of a long run
 SPACING_FS, STEP_FS = 5.0, 0.5
 TEMPERATURE_K, FRICTION_PER_FS = 300.0, 0.01
@@ -158,6 +161,8 @@ def heldout_rows(folder: Path, count: int = 25, say: Progress = silent) -> list[
     for source, runs in heldout(folder, count).items():
         say(f"held-out molecules of {source}")
         for method in METHODS:
+            if method == "residual" and not shipped(RESIDUAL):
+                continue
             each = [heldout_values(run, method, k) for k, run in enumerate(runs)]
             names = dict.fromkeys(name for values in each for name in values)
             values = means({name: [v.get(name, np.nan) for v in each] for name in names})
@@ -176,9 +181,10 @@ def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
     if method == "mmff94-restart":
         ahead, chain = both[1:, GIVEN : GIVEN + AHEAD], both[1, GIVEN:]
     else:
-        sampled = method in ("equidrift", "md")
+        sampled = method in SAMPLED
         options = {k: SETTINGS[k] for k in ("temperature_K", "friction_per_fs")}
-        named = "default" if method == "equidrift" else method
+        names = {"equidrift": "default", "residual": str(zoo() / f"{RESIDUAL}.json")}
+        named = names.get(method, method)
         model = make_trajectory_model(named, **(options if method == "md" else {}))
         count = DRAWS if sampled else 1
         begun = time.process_time()

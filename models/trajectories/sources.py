@@ -101,7 +101,6 @@ def dynamics_source(
         Of a window.
     spacing_fs : float, optional
         Between frames, instead of a stride: runs may be of different spacing.
-
     hops : int, optional
         Only atoms that so many bonds or fewer keep apart see each other; else all do.
 

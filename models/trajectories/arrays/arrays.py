@@ -41,7 +41,7 @@ from equidrift.models.trajectories.arrays.inputs import (
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
-from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
+from equidrift.models.trajectories.diffusion.path import on_integrator
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.seeds import sample_rng
@@ -369,8 +369,7 @@ class GeometricTrajectoryModel:
     @cached_property
     def _carried(self) -> CarriedPath | None:
         """The prior path of a network that goes on from an integrator's."""
-        network = self.network
-        if not isinstance(network, PathNetwork) or network.config.prior != INTEGRATOR:
+        if not on_integrator(self.network):
             return None
         return CarriedPath(
             self.training["prior_weights"], self.training["prior_sha256"], self.device

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.models.trajectories.arrays.carry import CARRIERS, Spread, carry_of, filled
+from equidrift.models.trajectories.diffusion.mean_path import check_weights
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.networks import make_network
 from equidrift.models.trajectories.sources import Drawn
@@ -45,12 +46,7 @@ class CarriedPath:
                 "nbody-charged"
             )
         self.weights_sha256 = str(card["sha256"])
-        if sha256 not in (None, self.weights_sha256):
-            raise WeightsError(
-                f"this model was trained on paths of {str(weights)!r} of sha256 {sha256}, and its "
-                f"weights are now of {self.weights_sha256}; train it again, or use the version of "
-                "equidrift that it was trained with"
-            )
+        check_weights(f"paths of {str(weights)!r}", self.weights_sha256, sha256)
         self.network = network.to(pick_device(device))
         self.spacing = float(card["training"]["spacing"])
 

@@ -57,7 +57,7 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     s = torch.rand((len(x),), generator=generator, device=generator.device).to(x)
     eps = batch.normal(generator)
     prior = flow.prior_of(batch)
-    y = prior.residual(x).detach()
+    y = prior.residual(x)
     s4 = s[:, None, None, None]
     found = flow.estimate(batch, s4 * y + (1 - s4) * eps, prior, s)
     weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()

@@ -16,6 +16,17 @@ CLOCK_FS = 5.0  # one unit of the clock of a network over a prior path
 WEIGHTS = "trajectory"  # the shipped integrator
 
 
+def check_weights(whose: str, now: str | None, trained: str | None) -> None:
+    """Raise `WeightsError` where paths, `whose` they are, come from weights of another
+    sha256 `now` than those that a model was `trained` on; None passes.
+    """
+    if trained not in (None, now):
+        raise WeightsError(
+            f"this model was trained on {whose} of sha256 {trained}, and its weights are now of "
+            f"{now}; train it again, or use the version of equidrift that it was trained with"
+        )
+
+
 class MeanPath:
     """The integrator of `weights` without noise, through frames that are given.
 
@@ -33,12 +44,8 @@ class MeanPath:
 
     def __init__(self, sha256: str | None = None, device: Device = None):
         self.model = IntegratorModel(WEIGHTS, noise=0.0, device=device)
-        if sha256 not in (None, self.model.weights_sha256):
-            raise WeightsError(
-                f"this model was trained on mean paths of the integrator {WEIGHTS!r} of sha256 "
-                f"{sha256}, and its weights are now of {self.model.weights_sha256}; train it "
-                "again, or use the version of equidrift that it was trained with"
-            )
+        whose = f"mean paths of the integrator {WEIGHTS!r}"
+        check_weights(whose, self.model.weights_sha256, sha256)
 
     def __call__(
         self, molecule: Molecule, frames_A: Tensor, given: Tensor, spacing_fs: float

@@ -162,6 +162,11 @@ class PathNetwork(nn.Module, Generic[Config]):
         return known.projected(made)
 
 
+def on_integrator(network: nn.Module) -> bool:
+    """Whether a network goes on from an integrator's path, which is made beforehand."""
+    return isinstance(network, PathNetwork) and network.config.prior == INTEGRATOR
+
+
 def prior_network(config: EGTNConfig) -> EGTN:
     """The network of a learned prior: two layers that read no diffusion time."""
     sizes = config.node_features, config.edge_features, config.width, 2

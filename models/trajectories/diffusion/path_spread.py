@@ -42,8 +42,10 @@ class Prior:
     told: Tensor | None = None
 
     def residual(self, frames: Tensor) -> Tensor:
-        """The residual (b, t, n, d) of frames, in its units."""
-        y = (frames - self.line) / self.units
+        """The residual (b, t, n, d) of frames, in its units, which count as fixed numbers:
+        they are learned by `spread_loss` alone, a path by whatever reads the residual.
+        """
+        y = (frames - self.line) / self.units.detach()
         if self.told is None:
             return y
         length = (y.square().sum(-1, keepdim=True) + 1e-24).sqrt()

@@ -84,7 +84,7 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     eps = batch.projected(batch.normal(generator))
     batch = replace(batch, frames=batch.projected(batch.frames))
     prior = network.prior_of(batch)
-    y = prior.residual(batch.frames).detach()
+    y = prior.residual(batch.frames)
     level = sigma[:, None, None, None]
     found = network.denoised(batch, y + level * eps, prior, sigma)
     weight = (level.square() + 1) / level.square()

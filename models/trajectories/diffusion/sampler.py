@@ -17,7 +17,7 @@ from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_win
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal, Sampling
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
 from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
-from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
+from equidrift.models.trajectories.diffusion.path import on_integrator
 from equidrift.models.trajectories.graphs import HOPS, linked, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import ChemistryModel, Window
@@ -63,8 +63,7 @@ class DiffusionModel(ChemistryModel):
 
     @property
     def _on_mean_path(self) -> bool:
-        network = self.network
-        return isinstance(network, PathNetwork) and network.config.prior == INTEGRATOR
+        return on_integrator(self.network)
 
     def _draw(self, known: KnownFrames, seeds: NDArray[np.int64], sampling: Sampling) -> Tensor:
         """Frames in A."""

@@ -69,6 +69,14 @@ def test_learned_path_learns_with_the_rest_and_refuses_longer_windows() -> None:
         network.line(known(longer, torch.arange(2 * T) < GIVEN))
 
 
+def test_residuals_teach_a_learned_path_and_not_their_own_units() -> None:
+    batch = FrameBatch(system(), walks(), torch.arange(T).double(), torch.arange(T) < GIVEN)
+    network = awake(LEARNED | {"reads_path": True})
+    network.prior_of(batch).residual(batch.frames).square().sum().backward()
+    assert float(network.gamma.grad[GIVEN:].abs().min()) > 0
+    assert all(p.grad is None for p in network.path_spread.head.parameters())
+
+
 def test_learned_path_is_an_option_of_a_training(tmp_path: Path) -> None:
     done = run_training(
         {
